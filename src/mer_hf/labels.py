@@ -1,0 +1,65 @@
+"""Label sets: which emotions make which class, each defined once.
+
+A corpus releases emotions ("repression", "others"); a recogniser learns classes. A label set stands between them: it
+names its classes in the order of their numbers and says which emotions belong to each. An emotion that belongs to no
+class is left out of the experiment.
+
+A corpus lists the label sets it can be read with; `native_label_set` is there for every corpus.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+def normalize_emotion(text: str) -> str:
+    """The released spelling without its accidents: `" Disgust "` is `"disgust"`."""
+    return " ".join(text.split()).lower()
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes, and the emotions that belong to them.
+
+    Args:
+        name: How the set is asked for, e.g. `"3class"`.
+        classes: (class, its emotions) pairs in the order of the class numbers; emotions as `normalize_emotion` spells
+            them. No emotion belongs to two classes.
+    """
+
+    name: str
+    classes: tuple[tuple[str, tuple[str, ...]], ...]
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes; a class's number is its place in this list."""
+        return [name for name, _ in self.classes]
+
+    def class_of(self, emotion: str) -> str | None:
+        """The class of an emotion, or None where the set leaves the emotion out."""
+        for name, emotions in self.classes:
+            if emotion in emotions:
+                return name
+        return None
+
+
+def native_label_set(emotions: Iterable[str]) -> LabelSet:
+    """Every emotion of a corpus a class of its own, in the order in which the corpus declares them."""
+    return LabelSet("native", tuple((emotion, (emotion,)) for emotion in emotions))
+
+
+# See et al., "MEGC 2019 - The Second Facial Micro-Expressions Grand Challenge", FG 2019: what is neither of the three
+# (others, tense) is left out.
+MEGC2019_3CLASS = LabelSet(
+    "3class",
+    (
+        ("negative", ("repression", "anger", "contempt", "disgust", "fear", "sadness")),
+        ("positive", ("happiness",)),
+        ("surprise", ("surprise",)),
+    ),
+)
+
+# Yan et al., "CASME II", PLoS ONE 9(1), 2014: the five classes of its baseline; sadness and fear are too rare.
+CASME2_5CLASS = LabelSet(
+    "5class",
+    tuple((name, (name,)) for name in ("happiness", "disgust", "repression", "surprise", "others")),
+)
