@@ -1,0 +1,107 @@
+"""A video in, labels out: the pipeline of the task "micro-expression-classification"."""
+
+import os
+import types
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import Dataset
+from transformers import BatchFeature, Pipeline
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import ModelOutput
+
+from .decoding_rcn import as_batch, load_video
+
+TASK = "micro-expression-classification"
+
+
+class MicroExpressionClassificationPipeline(Pipeline):
+    """Classify the micro-expression in a video.
+
+    ```python
+    classify = pipeline("micro-expression-classification", model=folder_or_hub_id)
+    classify("clip.mp4")  # [{"label": "surprise", "score": 0.71}, {"label": "negative", "score": 0.2}, ...]
+    classify(["one.mp4", "two.mp4"], batch_size=2, top_k=1)  # [[{...}], [{...}]]
+    ```
+    """
+
+    _load_video_processor = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what `transformers.Pipeline` takes, and the options of a call as their defaults."""
+        super().__init__(*args, **kwargs)
+        # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
+        self.image_processor = self.video_processor
+
+    def _sanitize_parameters(
+        self, top_k: int | None = None, fps: float | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        if top_k is not None and top_k < 1:
+            raise ValueError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
+        return (
+            {} if fps is None else {"fps": fps},
+            {},
+            {} if top_k is None else {"top_k": top_k},
+        )
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        """Classify one video or several.
+
+        Args:
+            inputs: A video: path, URL, bytes, open file, uint8 array (T, H, W[, C]), or the list of its images (PIL
+                images, arrays, paths, or the `frames` of a clip out of `load_corpus`). Or a list of videos. Or a
+                generator or a `KeyDataset` of videos, which is answered by an iterator.
+            top_k: How many labels, the likeliest first; all by default.
+            fps: Frames per second of arrays and lists of images (25 by default). Given with a video file, it replaces
+                the times of the file.
+            batch_size: Videos that go through the model at once (1 by default).
+            num_workers: Processes that decode and prepare videos, beside this one (0 by default).
+
+        Returns:
+            A list of `{"label", "score"}`, scores descending; over all labels they sum to 1. For several videos, a
+            list of such lists in the order of the videos.
+
+        Raises:
+            VideoError: a video cannot be read.
+            ValueError: `top_k` is below 1.
+        """
+        if isinstance(inputs, types.GeneratorType | Dataset):
+            return super().__call__(inputs, **kwargs)
+        sources, is_one = as_batch(inputs)
+        results = super().__call__(sources, **kwargs)
+        return results[0] if is_one else results
+
+    def preprocess(self, source: Any, fps: float | None = None) -> BatchFeature:
+        """One video in any form -> `pixel_values_videos`, (1, T, C, H, W)."""
+        return self.video_processor([load_video(source, fps)], return_tensors="pt").to(self.dtype)
+
+    def _forward(self, model_inputs: dict[str, Any]) -> ModelOutput:
+        return self.model(**model_inputs)
+
+    def postprocess(self, outputs: ModelOutput, top_k: int | None = None) -> list[dict[str, Any]]:
+        """Logits of one video, (1, labels) -> labels and scores, the likeliest first."""
+        scores = outputs.logits[0].double().softmax(-1).tolist()  # double: the scores sum to 1 for half precision too
+        labels = self.model.config.id2label
+        ranked = sorted(enumerate(scores), key=lambda item: -item[1])
+        return [{"label": labels[index], "score": score} for index, score in ranked[:top_k]]
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model, the video processor, and the code that loads them where mer_hf is not installed."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        config = self.model.config
+        config.custom_pipelines = {
+            TASK: {"impl": f"pipeline_rcn.{type(self).__name__}", "pt": ["AutoModelForVideoClassification"]}
+        }
+        # each class enters itself when it is saved; nobody saves the bare model, which loads from the same weights
+        config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": "modeling_rcn.RcnModel"}
+        custom_object_save(self, folder)
+        self.model.save_pretrained(folder, **kwargs)
+        self.video_processor.save_pretrained(folder, **kwargs)
+
+
+__all__ = ["TASK", "MicroExpressionClassificationPipeline"]

@@ -1,0 +1,221 @@
+"""Time as matrices: every change of a clip's time axis is one linear operator, built and applied in batches.
+
+A clip is a sequence of S frames. Resampling it to T frames, dropping frames, or both, multiplies it from the left by a
+T x S matrix; a batch of clips of different lengths is padded to the longest, and its operators are zero on the padding.
+So 96 jittered variants of a clip (Xia et al., IPTA 2018) cost one batched matrix product on the device of the batch,
+and nothing is stored 96 times.
+
+    lengths -> resize_operator | linear_operator | tim_operator | TemporalJitter -> (B, T, S) -> apply_operator
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+KERNELS = ("nearest", "bilinear", "bicubic", "box", "triangle", "cubic", "lanczos2", "lanczos3")
+"""The eight interpolation methods of the authors' release; as in MATLAB's imresize, where the list comes from,
+`bilinear` and `triangle` name one kernel, and so do `bicubic` and `cubic`."""
+
+DROP_RATIOS = tuple(round(0.05 * step, 2) for step in range(12))
+"""Shares of dropped frames of the authors' release, 0 to .55: with the eight kernels, 96 variants of a clip."""
+
+_SUPPORT = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "triangle": 1.0, "bicubic": 2.0, "cubic": 2.0}
+_SUPPORT |= {"lanczos2": 2.0, "lanczos3": 3.0}
+
+
+def _cubic(x: Tensor) -> Tensor:
+    """The cubic convolution kernel of Keys (1981) with a = -1/2, as in MATLAB and Pillow."""
+    x = x.abs()
+    near = (1.5 * x - 2.5) * x * x + 1
+    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
+    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
+
+
+def _lanczos(x: Tensor, lobes: int) -> Tensor:
+    return torch.where(x.abs() < lobes, torch.sinc(x) * torch.sinc(x / lobes), 0.0)
+
+
+def _kernel_values(x: Tensor, kernel: str) -> Tensor:
+    if kernel in ("nearest", "box"):
+        return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
+    if kernel in ("bilinear", "triangle"):
+        return (1 - x.abs()).clamp(min=0)
+    if kernel in ("bicubic", "cubic"):
+        return _cubic(x)
+    return _lanczos(x, int(kernel[-1]))
+
+
+def _check_lengths(lengths: Tensor, num_frames: int, max_length: int | None) -> int:
+    if lengths.ndim != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
+        raise ValueError(f"lengths must be a non-empty vector of frame counts >= 1, got {lengths.tolist()}")
+    if num_frames < 1:
+        raise ValueError(f"num_frames must be >= 1, got {num_frames}")
+    longest = int(lengths.max())
+    if max_length is not None and max_length < longest:
+        raise ValueError(f"max_length is {max_length}, but the longest clip has {longest} frames")
+    return max_length or longest
+
+
+def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: torch.dtype = torch.float32) -> Tensor:
+    """Operators that resample the kept frames of each clip to `num_frames`, as an image is resized along one axis.
+
+    Frame centres lie at i + 1/2. When shrinking, the kernel is widened by the ratio of the lengths, so that it
+    antialiases, as MATLAB's imresize and Pillow's `Image.resize` do (`nearest` never is). At the ends the kernel is
+    cut off and the weights are normalised again (Pillow's way; MATLAB mirrors the clip there).
+
+    Args:
+        keep: (B, S) bool, which frames of the padded batch take part; at least one a clip.
+        num_frames: T.
+        kernels: B names out of `KERNELS`.
+
+    Returns:
+        (B, T, S) operators on `keep`'s device; rows sum to 1, columns of frames that are not kept are 0.
+    """
+    unknown = sorted(set(kernels) - set(KERNELS))
+    if unknown:
+        raise ValueError(f"unknown kernels {unknown}; choose from {', '.join(KERNELS)}")
+    counts = keep.sum(1)
+    _check_lengths(counts, num_frames, None)
+    # double precision keeps frames that lie exactly on the edge of a box on the same side for every length
+    ratio = counts.double() / num_frames
+    centres = (torch.arange(num_frames, device=keep.device) + 0.5) * ratio[:, None]
+    ranks = keep.cumsum(1) - 0.5
+    weights = torch.zeros(*keep.shape[:1], num_frames, keep.shape[1], dtype=torch.float64, device=keep.device)
+    for kernel in set(kernels):
+        chosen = torch.tensor([name == kernel for name in kernels], device=keep.device)
+        offsets = ranks[chosen, None, :] - centres[chosen, :, None]
+        if kernel == "nearest":
+            nearest = (centres[chosen].floor()[:, :, None] + 0.5) == ranks[chosen, None, :]
+            weights[chosen] = nearest.double()
+        else:
+            scale = ratio[chosen, None, None].clamp(min=1)
+            inside = offsets.abs() <= _SUPPORT[kernel] * scale
+            weights[chosen] = _kernel_values(offsets / scale, kernel) * inside
+    weights *= keep[:, None, :]
+    return (weights / weights.sum(2, keepdim=True)).to(dtype)
+
+
+def linear_operator(lengths: Tensor, num_frames: int, max_length: int | None = None) -> Tensor:
+    """Operators of linear interpolation from the first to the last frame of each clip.
+
+    The T output frames are spread evenly over [0, S - 1] of a clip of S frames (the middle, where T is 1). This is
+    plain resampling, which some papers call TIM; TIM itself is `tim_operator`.
+
+    Args:
+        lengths: (B,) frame counts.
+        num_frames: T.
+        max_length: S of the padded batch (default: the longest clip).
+
+    Returns:
+        (B, T, S) operators.
+    """
+    max_length = _check_lengths(lengths, num_frames, max_length)
+    positions = _even_positions(num_frames, lengths.device) * (lengths[:, None] - 1)
+    frames = torch.arange(max_length, device=lengths.device)
+    weights = (1 - (positions[:, :, None] - frames).abs()).clamp(min=0)
+    return weights.float()
+
+
+def tim_operator(lengths: Tensor, num_frames: int, max_length: int | None = None) -> Tensor:
+    """Operators of the temporal interpolation model (TIM; Zhou, Zhao, Pietikainen, CVPR 2011).
+
+    TIM embeds the frames of a clip as the eigenvectors of a path graph, y_k(t) = sin(pi k t + pi (n - k) / (2 n)) for
+    k = 1 .. n - 1, fits the frames as a linear function of them (plus the mean frame) and reads the curve off at new
+    points t in [1/n, 1]. For a clip whose n frames are linearly independent after the mean is taken off (rank n - 1, as
+    those of real video are) the fit is exact, and because the y_k at t = i/n are the cosine basis, the whole model is
+    the operator (1 + 2 sum_k y_k(t_out) y_k(i/n)) / n: no decomposition of the clip is needed.
+
+    Args:
+        lengths: (B,) frame counts.
+        num_frames: T.
+        max_length: S of the padded batch (default: the longest clip).
+
+    Returns:
+        (B, T, S) operators.
+    """
+    max_length = _check_lengths(lengths, num_frames, max_length)
+    n = lengths[:, None, None].double()
+    out = 1 / n[:, 0] + _even_positions(num_frames, lengths.device) * (1 - 1 / n[:, 0])
+    orders = torch.arange(1, max_length, device=lengths.device).double()
+    nodes = torch.arange(1, max_length + 1, device=lengths.device) / n
+    # y_k(t), rewritten with sin(a + pi / 2) = cos(a); orders k >= n do not exist in a clip of n frames
+    at_out = torch.cos(math.pi * orders * (out[:, :, None] - 1 / (2 * n))) * (orders < n)
+    at_nodes = torch.cos(math.pi * orders * (nodes[:, 0, :, None] - 1 / (2 * n)))
+    weights = (1 + 2 * at_out @ at_nodes.transpose(1, 2)) / n
+    inside = torch.arange(max_length, device=lengths.device) < lengths[:, None, None]
+    return (weights * inside).float()
+
+
+def _even_positions(num_frames: int, device: torch.device) -> Tensor:
+    if num_frames == 1:
+        return torch.full((1,), 0.5, dtype=torch.float64, device=device)
+    return torch.linspace(0, 1, num_frames, dtype=torch.float64, device=device)
+
+
+@dataclass(frozen=True)
+class TemporalJitter:
+    """Temporal jittering (Xia et al., IPTA 2018): some frames dropped, the rest resampled to T, both at random.
+
+    For each clip of a batch a drop ratio and a kernel are drawn, each evenly from its list; then frames are dropped
+    without replacement and the kept ones resampled by `resize_operator`.
+
+    Args:
+        ratios: drop ratios to draw from, each in [0, 1); r drops round(r * S) of S frames, but never all.
+        kernels: kernel names to draw from.
+        drop: `"ratio"` drops as the ratio says; `"single"` drops one frame at any ratio above 0, which is what the
+            authors' released script does (it indexes the permutation with `rmN` where `1:rmN` is meant).
+
+    Raises:
+        ValueError: for a ratio, kernel or drop mode outside the above.
+    """
+
+    ratios: tuple[float, ...] = DROP_RATIOS
+    kernels: tuple[str, ...] = KERNELS
+    drop: str = "ratio"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be drawn from."""
+        if not self.ratios or not all(0 <= ratio < 1 for ratio in self.ratios):
+            raise ValueError(f"jitter ratios must lie in [0, 1) and be at least one, got {self.ratios}")
+        if not self.kernels or not set(self.kernels) <= set(KERNELS):
+            raise ValueError(f"jitter kernels must come from {', '.join(KERNELS)}, got {self.kernels}")
+        if self.drop not in ("ratio", "single"):
+            raise ValueError(f"jitter drop mode must be 'ratio' or 'single', got {self.drop!r}")
+
+    def kept_frames(self, lengths: Tensor, generator: torch.Generator, max_length: int | None = None) -> Tensor:
+        """Draw the frames that stay: (B, S) bool for (B,) lengths, on the device of `lengths`."""
+        max_length = _check_lengths(lengths, 1, max_length)
+        # drawn on the generator's device (the CPU, for one stream of numbers whatever the batch is on)
+        choice = torch.randint(len(self.ratios), lengths.shape, generator=generator)
+        order = torch.rand(len(lengths), max_length, generator=generator).to(lengths.device)
+        ratio = torch.tensor(self.ratios)[choice].to(lengths.device)
+        dropped = (ratio * lengths).round().long() if self.drop == "ratio" else (ratio > 0).long()
+        dropped = torch.minimum(dropped, lengths - 1)
+        padding = torch.arange(max_length, device=lengths.device) >= lengths[:, None]
+        ranks = order.masked_fill(padding, 2.0).argsort(1).argsort(1)
+        return (ranks >= dropped[:, None]) & ~padding
+
+    def __call__(
+        self, lengths: Tensor, num_frames: int, generator: torch.Generator, max_length: int | None = None
+    ) -> Tensor:
+        """Draw one jittered operator for each clip.
+
+        Args:
+            lengths: (B,) frame counts, on the device where the operators are wanted.
+            num_frames: T.
+            generator: a CPU generator; the same state gives the same operators on every device.
+            max_length: S of the padded batch (default: the longest clip).
+
+        Returns:
+            (B, T, S) operators.
+        """
+        keep = self.kept_frames(lengths, generator, max_length)
+        drawn = torch.randint(len(self.kernels), lengths.shape, generator=generator).tolist()
+        return resize_operator(keep, num_frames, [self.kernels[index] for index in drawn])
+
+
+def apply_operator(operator: Tensor, clips: Tensor) -> Tensor:
+    """(B, T, S) operators on (B, S, ...) clips -> (B, T, ...), in one batched matrix product."""
+    return torch.bmm(operator.to(clips.dtype), clips.flatten(2)).unflatten(2, clips.shape[2:])

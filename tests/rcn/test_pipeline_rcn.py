@@ -1,0 +1,212 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, Features, Image, List
+from PIL import Image as PilImage
+from transformers import AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+from transformers.pipelines.pt_utils import KeyDataset
+
+from mer_hf import (
+    MicroExpressionClassificationPipeline,
+    RcnConfig,
+    RcnForVideoClassification,
+    RcnModel,
+    RcnVideoProcessor,
+)
+from mer_hf.hub import save_model_folder
+from mer_hf.rcn.decoding_rcn import VideoError
+from mer_hf.rcn.pipeline_rcn import TASK
+
+LABELS = ["negative", "positive", "surprise"]
+
+
+def noise(seed, frames=6):
+    return np.random.default_rng(seed).integers(0, 256, (frames, 72, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    torch.manual_seed(0)
+    config = RcnConfig(
+        backbone_kwargs={"width": 4},
+        id2label=dict(enumerate(LABELS)),
+        label2id={label: index for index, label in enumerate(LABELS)},
+    )
+    return save_model_folder(
+        RcnForVideoClassification(config).eval(), RcnVideoProcessor(), tmp_path_factory.mktemp("model") / "rcn"
+    )
+
+
+@pytest.fixture(scope="module")
+def classify(folder):
+    return pipeline(TASK, model=folder, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory):
+    """The same frames as a video without loss, and as images."""
+    media = tmp_path_factory.mktemp("media")
+    frames = noise(0)
+    with av.open(str(media / "clip.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 72, "bgr0"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    for index, frame in enumerate(frames):
+        PilImage.fromarray(frame).save(media / f"img{index}.png")
+    return media
+
+
+def assert_same(result, expected):
+    assert [item["label"] for item in result] == [item["label"] for item in expected]
+    np.testing.assert_allclose([i["score"] for i in result], [i["score"] for i in expected], atol=1e-6)
+
+
+def test_scores_are_the_softmax_of_the_model_in_descending_order(classify):
+    result = classify(noise(0))
+    with torch.no_grad():
+        logits = classify.model(**classify.video_processor([noise(0)], return_tensors="pt")).logits[0]
+    expected = dict(zip(LABELS, logits.softmax(0).tolist(), strict=True))
+    assert {item["label"]: pytest.approx(item["score"], abs=1e-6) for item in result} == expected
+    assert sum(item["score"] for item in result) == pytest.approx(1, abs=1e-9)
+    assert [item["score"] for item in result] == sorted((item["score"] for item in result), reverse=True)
+
+
+def test_a_video_in_any_form_has_the_same_result(classify, media):
+    expected = classify(noise(0))
+    path = media / "clip.mkv"
+    images = [media / f"img{index}.png" for index in range(6)]
+    assert_same(classify(io.BytesIO(path.read_bytes())), expected)
+    forms = [path, str(path), path.read_bytes(), torch.from_numpy(noise(0))]
+    forms += [images, tuple(images), [PilImage.fromarray(frame) for frame in noise(0)], list(noise(0))]
+    for form in forms:
+        assert_same(classify(form), expected)
+        (alone,) = classify([form])
+        assert_same(alone, expected)
+
+
+def test_the_frames_of_a_dataset_are_videos(classify, media):
+    frames = [[str(media / f"img{index}.png") for index in range(6)][:stop] for stop in (6, 5, 4)]
+    clips = Dataset.from_dict({"frames": frames}, features=Features({"frames": List(Image(decode=False))}))
+    expected = [classify(noise(0)[:stop]) for stop in (6, 5, 4)]
+    assert_same(classify(clips[1]["frames"]), expected[1])
+    streamed = classify(KeyDataset(clips, "frames"), batch_size=2)
+    generated = classify(row["frames"] for row in clips)
+    for results in (classify(clips["frames"]), list(streamed), list(generated)):
+        assert len(results) == 3
+        for result, one in zip(results, expected, strict=True):
+            assert_same(result, one)
+
+
+@pytest.mark.parametrize("options", [{"batch_size": 2}, {"batch_size": 8}, {"num_workers": 2, "batch_size": 2}])
+def test_a_batch_has_the_results_of_its_videos_in_their_order(classify, options):
+    videos = [noise(seed, frames=4 + seed) for seed in range(5)]
+    results = classify(videos, **options)
+    assert len(results) == 5
+    for result, video in zip(results, videos, strict=True):
+        assert_same(result, classify(video))
+
+
+def test_top_k_takes_the_first_labels(classify, folder):
+    everything = classify(noise(0))
+    assert classify(noise(0), top_k=1) == everything[:1]
+    assert classify(noise(0), top_k=2) == everything[:2]
+    assert classify(noise(0), top_k=99) == everything
+    assert pipeline(TASK, model=folder, device="cpu", top_k=1)(noise(0)) == everything[:1]
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_top_k_below_one_is_an_error(classify, top_k):
+    with pytest.raises(ValueError, match="top_k"):
+        classify(noise(0), top_k=top_k)
+
+
+def test_fps_reaches_the_processor(classify):
+    frames = noise(0, frames=40)
+    assert classify(frames, fps=25.0) == classify(frames)
+    assert classify(frames, fps=500.0) != classify(frames)  # the flow is averaged over 20 ms: one frame, or ten
+
+
+@pytest.mark.parametrize("source", ["missing.mp4", [], np.zeros((1, 72, 80, 3), np.uint8), None])
+def test_what_cannot_be_classified_is_an_error(classify, source):
+    with pytest.raises(VideoError):
+        classify(source)
+
+
+def test_half_precision_scores_sum_to_one(folder):
+    classify = pipeline(TASK, model=folder, device="cpu", dtype=torch.bfloat16)
+    assert sum(item["score"] for item in classify(noise(0))) == pytest.approx(1, abs=1e-9)
+
+
+# --- saving and loading ---
+
+
+def test_a_saved_folder_loads_without_a_question_where_mer_hf_is_imported(folder, classify):
+    assert type(classify) is MicroExpressionClassificationPipeline
+    assert type(AutoModelForVideoClassification.from_pretrained(folder)) is RcnForVideoClassification
+    assert type(AutoVideoProcessor.from_pretrained(folder)) is RcnVideoProcessor
+    assert type(AutoModel.from_pretrained(folder)) is RcnModel
+    trusting = pipeline(TASK, model=folder, device="cpu", trust_remote_code=True)
+    assert type(trusting) is MicroExpressionClassificationPipeline
+    assert type(trusting.model) is RcnForVideoClassification
+
+
+def test_saving_again_changes_nothing(classify, folder, tmp_path):
+    classify.save_pretrained(tmp_path / "again")
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == files
+    assert {"config.json", "model.safetensors", "video_preprocessor_config.json", "pipeline_rcn.py"} < set(files)
+
+
+def test_the_configuration_says_where_the_code_is(folder):
+    config = json.loads((folder / "config.json").read_text())
+    assert config["custom_pipelines"][TASK]["impl"] == "pipeline_rcn.MicroExpressionClassificationPipeline"
+    assert set(config["auto_map"]) == {"AutoConfig", "AutoModel", "AutoModelForVideoClassification"}
+
+
+def test_saving_over_a_file_is_an_error(classify, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError):
+        classify.save_pretrained(tmp_path / "file")
+
+
+WITHOUT_MER_HF = """
+import sys
+sys.modules["mer_hf"] = None  # as if it were not installed
+import json
+import numpy as np
+from transformers import AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, pipeline
+
+folder, frames = sys.argv[1], np.load(sys.argv[2])
+try:
+    pipeline("micro-expression-classification", model=folder, trust_remote_code=False)
+except ValueError as error:
+    assert "trust_remote_code" in str(error)
+for auto in AutoModelForVideoClassification, AutoVideoProcessor, AutoModel:
+    assert type(auto.from_pretrained(folder, trust_remote_code=True)).__module__.startswith("transformers_modules.")
+classify = pipeline("micro-expression-classification", model=folder, trust_remote_code=True, device="cpu")
+classify.save_pretrained(sys.argv[3])
+classify = pipeline("micro-expression-classification", model=sys.argv[3], trust_remote_code=True, device="cpu")
+print(json.dumps([classify(frames), classify([frames, frames[:4]], batch_size=2)]))
+"""
+
+
+def test_a_saved_folder_is_enough_where_mer_hf_is_not_installed(folder, classify, tmp_path):
+    np.save(tmp_path / "frames.npy", noise(0))
+    command = [sys.executable, "-W", "error", "-c", WITHOUT_MER_HF, folder, tmp_path / "frames.npy", tmp_path / "again"]
+    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    one, batch = json.loads(done.stdout)
+    assert_same(one, classify(noise(0)))
+    assert_same(batch[1], classify(noise(0)[:4]))
+    assert {path.name for path in Path(tmp_path / "again").iterdir()} == {path.name for path in folder.iterdir()}

@@ -1,0 +1,190 @@
+"""The operators over time against Pillow, a literal transcription of TIM, hand-worked values and their definitions."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from mer_hf.rcn.temporal_rcn import (
+    DROP_RATIOS,
+    KERNELS,
+    TemporalJitter,
+    apply_operator,
+    linear_operator,
+    resize_operator,
+    tim_operator,
+)
+
+PILLOW_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "triangle": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "cubic": Image.Resampling.BICUBIC,
+    "lanczos3": Image.Resampling.LANCZOS,
+}
+
+
+def all_kept(length: int) -> torch.Tensor:
+    return torch.ones(1, length, dtype=torch.bool)
+
+
+@pytest.mark.parametrize("kernel", PILLOW_FILTERS)
+@pytest.mark.parametrize(("length", "num_frames"), [(70, 30), (30, 70), (11, 30), (30, 30), (58, 1), (1, 5), (7, 3)])
+def test_a_kernel_resamples_time_as_pillow_resizes_one_axis(kernel, length, num_frames):
+    clip = np.random.default_rng(0).normal(size=(length, 6)).astype(np.float32)
+    expected = np.asarray(Image.fromarray(clip).resize((6, num_frames), PILLOW_FILTERS[kernel]))
+    operator = resize_operator(all_kept(length), num_frames, [kernel])
+    np.testing.assert_allclose((operator[0] @ torch.from_numpy(clip)).numpy(), expected, atol=2e-5)
+
+
+def test_the_triangle_kernel_widens_when_it_shrinks_as_worked_by_hand():
+    # 4 frames to 2: centres at 1 and 3, the kernel twice as wide; offsets of the frames -0.5, 0.5, 1.5 over 2
+    expected = torch.tensor([[3 / 7, 3 / 7, 1 / 7, 0], [0, 1 / 7, 3 / 7, 3 / 7]])
+    torch.testing.assert_close(resize_operator(all_kept(4), 2, ["triangle"])[0], expected)
+
+
+def test_lanczos2_has_the_values_worked_by_hand():
+    # 2 frames to 4: the second output lies a quarter frame beyond the first frame; L2(x) = sinc(x) sinc(x / 2)
+    near, far = (np.sinc(x) * np.sinc(x / 2) for x in (0.25, 0.75))
+    row = resize_operator(all_kept(2), 4, ["lanczos2"])[0, 1]
+    np.testing.assert_allclose(row.numpy(), np.array([near, far]) / (near + far), atol=1e-6)
+
+
+def test_dropped_frames_have_no_weight_and_the_rest_close_ranks():
+    keep = torch.tensor([[True, False, True, True, False]])
+    operator = resize_operator(keep, 3, ["bicubic"])[0]
+    torch.testing.assert_close(operator, torch.eye(5)[[0, 2, 3]])
+
+
+@given(length=st.integers(1, 40), num_frames=st.integers(1, 40))
+@settings(deadline=None, max_examples=40)
+def test_linear_interpolation_is_numpys(length, num_frames):
+    clip = np.random.default_rng(length).normal(size=length)
+    at = np.linspace(0, length - 1, num_frames) if num_frames > 1 else [(length - 1) / 2]
+    operator = linear_operator(torch.tensor([length]), num_frames)[0]
+    np.testing.assert_allclose(operator.numpy() @ clip, np.interp(at, np.arange(length), clip), atol=1e-5)
+
+
+def literal_tim(clip: np.ndarray, num_frames: int) -> np.ndarray:
+    """The published formulas step by step: frames as columns, SVD, graph embedding, curve, and the way back."""
+    n = clip.shape[1]
+    mean = clip.mean(1, keepdims=True)
+    u, s, vt = np.linalg.svd(clip - mean, full_matrices=False)
+    u, q = u[:, : n - 1], (np.diag(s) @ vt)[: n - 1]
+    weights = np.eye(n, k=1) + np.eye(n, k=-1)
+    laplacian = np.diag(weights.sum(0)) - weights
+    # eigenvectors of the graph embedding, in ascending order of eigenvalue as the orders k = 1 .. n - 1
+    _, w = scipy.linalg.eigh(q @ laplacian @ q.T, q @ q.T)
+    k = np.arange(1, n)
+
+    def curve(t: float) -> np.ndarray:
+        return np.sin(np.pi * k * t + np.pi * (n - k) / (2 * n))
+
+    m = (w.T @ q[:, 0]) / curve(1 / n)
+    times = np.linspace(1 / n, 1, num_frames)
+    return np.stack([(u @ np.linalg.inv(w.T) @ (m * curve(t)))[:, None] + mean for t in times], 1)[..., 0]
+
+
+@pytest.mark.parametrize(("length", "num_frames"), [(12, 30), (20, 10), (7, 7), (2, 5)])
+def test_tim_is_its_published_formulas(length, num_frames):
+    clip = np.random.default_rng(1).normal(size=(50, length))
+    operator = tim_operator(torch.tensor([length]), num_frames)[0].double().numpy()
+    np.testing.assert_allclose(clip @ operator.T, literal_tim(clip, num_frames), atol=1e-5)
+
+
+def test_tim_goes_through_the_frames_themselves():
+    torch.testing.assert_close(tim_operator(torch.tensor([9]), 9)[0], torch.eye(9), atol=1e-5, rtol=0)
+
+
+def test_tim_of_one_frame_repeats_it():
+    torch.testing.assert_close(tim_operator(torch.tensor([1]), 4)[0], torch.ones(4, 1))
+
+
+@pytest.mark.parametrize("operator", [linear_operator, tim_operator])
+def test_a_padded_batch_is_its_clips_one_by_one(operator):
+    lengths = torch.tensor([5, 9, 1])
+    batch = operator(lengths, 6, max_length=12)
+    for row, length in zip(batch, lengths.tolist(), strict=True):
+        torch.testing.assert_close(row[:, :length], operator(torch.tensor([length]), 6)[0])
+        assert not row[:, length:].any()
+
+
+def test_a_jittered_batch_is_its_variants_one_by_one():
+    lengths = torch.tensor([5, 40, 17])
+    jitter = TemporalJitter()
+    keep = jitter.kept_frames(lengths, torch.Generator().manual_seed(3))
+    kernels = ["lanczos2", "nearest", "cubic"]
+    batch = resize_operator(keep, 8, kernels)
+    for row, kept, kernel in zip(batch, keep, kernels, strict=True):
+        alone = resize_operator(torch.ones(1, int(kept.sum()), dtype=torch.bool), 8, [kernel])[0]
+        torch.testing.assert_close(row[:, kept], alone)
+        assert not row[:, ~kept].any()
+
+
+def test_jitter_repeats_from_its_seed_and_varies_within_it():
+    lengths = torch.tensor([30, 30])
+    first, again = (TemporalJitter()(lengths, 10, torch.Generator().manual_seed(5)) for _ in range(2))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert not torch.equal(first[0], first[1])
+
+
+def test_drops_follow_their_definition():
+    length, draws = 40, 6000
+    keep = TemporalJitter().kept_frames(torch.full((draws,), length), torch.Generator().manual_seed(0))
+    dropped = length - keep.sum(1)
+    expected = torch.tensor([round(ratio * length) for ratio in DROP_RATIOS])
+    counts = (dropped[:, None] == expected).sum(0)
+    assert counts.sum() == draws  # nothing but the twelve ratios
+    assert ((counts - draws / 12).abs() < 5 * (draws / 12) ** 0.5).all()  # each as often as the others
+    rate = 1 - keep.double().mean(0)
+    spread = (rate.mean() * (1 - rate.mean()) / draws).sqrt()
+    assert ((rate - rate.mean()).abs() < 5 * spread).all()  # each frame as often as the others
+
+
+def test_kernels_are_drawn_evenly():
+    lengths = torch.full((4000,), 9)
+    operators = TemporalJitter(ratios=(0.0,))(lengths, 4, torch.Generator().manual_seed(0))
+    for kernel in KERNELS:
+        twins = [k for k in KERNELS if torch.equal(*(resize_operator(all_kept(9), 4, [name]) for name in (k, kernel)))]
+        share = (operators == resize_operator(all_kept(9), 4, [kernel])).all(2).all(1).double().mean()
+        assert abs(float(share) - len(twins) / 8) < 0.03
+
+
+def test_single_drop_removes_one_frame_as_the_release_does():
+    jitter = TemporalJitter(drop="single")
+    keep = jitter.kept_frames(torch.full((500,), 20), torch.Generator().manual_seed(0))
+    assert set((20 - keep.sum(1)).tolist()) == {0, 1}
+
+
+def test_a_clip_of_one_frame_survives_jitter():
+    operator = TemporalJitter(ratios=(0.55,))(torch.tensor([1, 2]), 3, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(operator.sum(2), torch.ones(2, 3))
+
+
+def test_operators_apply_to_whole_frames():
+    clips = torch.randn(2, 5, 3, 4, 4)
+    operator = linear_operator(torch.tensor([5, 5]), 7)
+    expected = torch.einsum("bts,bschw->btchw", operator, clips)
+    torch.testing.assert_close(apply_operator(operator, clips), expected)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: linear_operator(torch.tensor([0, 3]), 4), "frame counts >= 1"),
+        (lambda: linear_operator(torch.tensor([3]), 0), "num_frames must be >= 1, got 0"),
+        (lambda: tim_operator(torch.tensor([9]), 4, max_length=5), "longest clip has 9"),
+        (lambda: resize_operator(all_kept(3), 2, ["hermite"]), "unknown kernels.*hermite.*lanczos3"),
+        (lambda: TemporalJitter(ratios=(1.0,)), r"in \[0, 1\)"),
+        (lambda: TemporalJitter(kernels=("sinc",)), "must come from nearest"),
+        (lambda: TemporalJitter(drop="all"), "'ratio' or 'single', got 'all'"),
+    ],
+)
+def test_what_cannot_be_resampled_is_refused(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
