@@ -1,0 +1,338 @@
+"""The command line: `mer-hf synthesize | train | evaluate | predict`.
+
+Every command imports what it needs when it runs, so that `mer-hf --help` answers at once.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from .recipes import Recipe
+
+
+SCORES = ("uf1", "uar", "accuracy")
+
+
+class CommandError(ValueError):
+    """A command was given something that it cannot work with."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The arguments after `mer-hf`; those of the process by default.
+
+    Returns:
+        The exit status: 0, or 2 with one line on stderr where the input was at fault.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] == ["train"]:  # its options are the fields of a recipe, which have a parser of their own
+            return _train(argv[1:])
+        arguments = _parser().parse_args(argv)
+        return arguments.run(arguments)
+    except (ValueError, OSError) as error:
+        if isinstance(error, ValueError) and not _is_ours(error):
+            raise
+        print(f"mer-hf: {error}", file=sys.stderr)
+        return 2
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether mer_hf raised it, and so explains it. Any other is a fault of the program, and keeps its traceback."""
+    traceback = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    homes = type(error).__module__, traceback.tb_frame.f_globals.get("__name__", "")
+    return any(home.startswith("mer_hf.") for home in homes)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mer-hf", description="Recognise facial micro-expressions in video. Try: mer-hf COMMAND --help"
+    )
+    parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_synthesize(commands)
+    commands.add_parser("train", help="train and test a model on a corpus", add_help=False)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Any, short: str, text: str, example: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=short,
+        description=text,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+# --- synthesize ---
+
+
+def _add_synthesize(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "synthesize",
+        _synthesize,
+        "render a corpus of synthetic faces to try everything with",
+        "Render faces whose action units move, and write them as a corpus on disk. The corpora of the field are\n"
+        "handed out on request only; this one needs no request, and trains and tests in minutes.",
+        "mer-hf synthesize corpora/synthetic --subjects 8 --clips 12",
+    )
+    command.add_argument("folder", metavar="DIR", type=Path, help="where to write the corpus")
+    command.add_argument("--subjects", type=int, default=8, help="number of people (default: %(default)s)")
+    command.add_argument("--clips", type=int, default=12, help="clips of each person (default: %(default)s)")
+    command.add_argument("--fps", type=float, default=200.0, help="frames per second (default: %(default)s)")
+    command.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="the same seed renders the same (default: %(default)s)")
+    command.add_argument("--num-proc", type=int, default=1, help="processes that render (default: %(default)s)")
+
+
+def _synthesize(arguments: argparse.Namespace) -> int:
+    from .corpora.synthetic import synthesize
+
+    folder = synthesize(
+        arguments.folder,
+        subjects=arguments.subjects,
+        clips=arguments.clips,
+        fps=arguments.fps,
+        size=arguments.size,
+        seed=arguments.seed,
+        num_proc=arguments.num_proc,
+    )
+    print(f"{arguments.subjects} subjects with {arguments.clips} clips each are in {folder}")
+    return 0
+
+
+# --- train ---
+
+
+def _train(argv: Sequence[str]) -> int:
+    from .hub import save_model_folder
+    from .recipes import parse_recipe
+    from .training import run, take_share
+
+    share = take_share()
+    recipe, arguments = parse_recipe(argv)
+    trained = run(_load_dataset(recipe), recipe, arguments, share)
+    if trained is None:
+        return 0
+    output_dir = Path(arguments.output_dir)
+    folder = save_model_folder(*trained, output_dir / "model")
+    if recipe.protocol != "none":
+        print()
+        _print_scores(output_dir / "predictions.csv")
+    print(f"\nmodel, predictions.csv and results.json are in {output_dir}")
+    if recipe.dataset == "synthetic":
+        _classify_example(folder, output_dir / "example.mp4")
+    return 0
+
+
+def _load_dataset(recipe: "Recipe") -> "Dataset":
+    """The dataset of a recipe: a corpus by its name, or a folder that `Dataset.save_to_disk` wrote."""
+    import datasets
+
+    from .corpora import CORPORA, load_corpus
+
+    if recipe.dataset in CORPORA:
+        return load_corpus(recipe.dataset, recipe.data_dir, recipe.label_set, num_proc=recipe.num_proc)
+    known = f"expected a corpus ({', '.join(CORPORA)}) or the folder of a saved datasets.Dataset"
+    if not Path(recipe.dataset).is_dir():
+        raise CommandError(f"the dataset {recipe.dataset!r} is no corpus and no folder; {known}")
+    try:
+        dataset = datasets.load_from_disk(recipe.dataset)
+    except FileNotFoundError as error:
+        raise CommandError(f"the folder {recipe.dataset} holds no saved dataset; {known}") from error
+    if not isinstance(dataset, datasets.Dataset):
+        raise CommandError(f"the folder {recipe.dataset} holds the splits {', '.join(dataset)}; name the folder of one")
+    return dataset
+
+
+def _classify_example(model: Path, video: Path) -> None:
+    """Show the way back in: the saved folder, the pipeline, and a video of somebody the model has not seen."""
+    from transformers import pipeline
+
+    from .corpora.synthetic import write_example
+    from .rcn.pipeline_rcn import TASK
+
+    shown = write_example(video)
+    print(f"\n{video}: a new face that shows a {shown} micro-expression\npipeline({TASK!r}, model={str(model)!r}) says")
+    print("\n".join(_label_lines(pipeline(TASK, model=str(model))(video))))
+
+
+# --- evaluate ---
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "score the predictions of a run",
+        "Print UF1, UAR, accuracy and the confusion matrix of a predictions.csv: of each fold, of all clips together\n"
+        "(the counts of all folds pooled, as MEGC 2019 asks), of each corpus, and of each seed with the mean over\n"
+        "seeds. "
+        "Its columns: clip_id, label, predicted; and where there are several, corpus, seed and score_<class>.",
+        "mer-hf evaluate runs/composite/predictions.csv",
+    )
+    command.add_argument("predictions", metavar="predictions.csv", type=Path, help="a run's predictions, a row a clip")
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    _print_scores(arguments.predictions)
+    return 0
+
+
+def _print_scores(predictions: Path) -> None:
+    table = _read_predictions(predictions)
+    classes = _class_names(table)
+    print("\n".join([*_score_lines(table, classes), "", *_confusion_lines(table, classes)]))
+
+
+def _read_predictions(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)  # a class may be called "none"
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} is not a CSV table: {error}") from error
+    missing = [column for column in ("clip_id", "label", "predicted") if column not in table]
+    if missing:
+        raise CommandError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
+    if table.empty:
+        raise CommandError(f"{path} has no rows")
+    if "seed" not in table:
+        table["seed"] = "0"
+    needed = [name for name in ("clip_id", "label", "predicted", "seed", "corpus") if name in table]
+    unfilled = table[(table[needed] == "").any(axis=1)]
+    if len(unfilled):
+        raise CommandError(f"{path}, line {unfilled.index[0] + 2}: one of {', '.join(needed)} is empty")
+    twice = table[table.duplicated(["clip_id", "seed"])]
+    if len(twice):
+        row = twice.iloc[0]
+        raise CommandError(
+            f"{path}, line {twice.index[0] + 2}: clip {row.clip_id} is there twice for seed {row.seed}; "
+            "each clip is held out once"
+        )
+    return table
+
+
+def _class_names(table: "pd.DataFrame") -> list[str]:
+    """The classes in the order of the score columns; without those, as they occur, sorted."""
+    scored = [column.removeprefix("score_") for column in table if column.startswith("score_")]
+    found = sorted({*table.label, *table.predicted})
+    unknown = [name for name in found if name not in scored]
+    if scored and unknown:
+        raise CommandError(f"the class {unknown[0]} has no score column; those are of {', '.join(scored)}")
+    return scored or found
+
+
+def _score_lines(table: "pd.DataFrame", classes: list[str]) -> list[str]:
+    groups = []
+    if "fold" in table and table.fold.nunique() < table.clip_id.nunique():  # a fold of one clip has no score to show
+        groups += [(f"fold {name}", rows) for name, rows in table.groupby("fold")]
+    groups += [("pooled", table)]
+    if "corpus" in table:
+        groups += [(f"corpus {name}", rows) for name, rows in table.groupby("corpus", sort=False)]
+    seeds = [(f"seed {name}", rows) for name, rows in table.groupby("seed", sort=False)]
+    results = [(name, len(rows), _scores(rows, classes)) for name, rows in groups + seeds]
+    mean = {key: sum(score[key] for _, _, score in results[-len(seeds) :]) / len(seeds) for key in SCORES}
+    results.append(("mean over seeds", "", mean))
+    width = max(len(name) for name, _, _ in results)
+    lines = [f"{'':{width}}  predictions     UF1     UAR  accuracy"]
+    for name, count, score in results:
+        lines.append(f"{name:{width}}  {count:>11}  {score['uf1']:6.4f}  {score['uar']:6.4f}  {score['accuracy']:8.4f}")
+    return lines
+
+
+def _confusion_lines(table: "pd.DataFrame", classes: list[str]) -> list[str]:
+    counts = _scores(table, classes)["confusion"]
+    corner = "true \\ predicted"
+    width = max(len(name) for name in [*classes, corner])
+    columns = [max(len(name), 6) for name in classes]
+    header = "  ".join(f"{name:>{size}}" for name, size in zip(classes, columns, strict=True))
+    lines = [f"{corner:{width}}  {header}"]
+    for name, row in zip(classes, counts, strict=True):
+        lines.append(f"{name:{width}}  " + "  ".join(f"{n:{size}d}" for n, size in zip(row, columns, strict=True)))
+    return lines
+
+
+def _scores(rows: "pd.DataFrame", classes: list[str]) -> dict[str, Any]:
+    from .metrics import scores
+
+    number = {name: index for index, name in enumerate(classes)}
+    return scores([number[name] for name in rows.label], [number[name] for name in rows.predicted], len(classes))
+
+
+# --- predict ---
+
+
+def _add_predict(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "predict",
+        _predict,
+        "name the micro-expression in videos",
+        "Print the labels of each video with their scores, the likeliest first. A video is a file or an http(s)\n"
+        "address, cut to the moment from onset to offset. Images are taken together as the frames of one video.",
+        "mer-hf predict clip.mp4 --model runs/composite/model --top-k 3",
+    )
+    command.add_argument("videos", metavar="VIDEO", nargs="+", help="files or addresses, or the images of one video")
+    command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    command.add_argument("--top-k", type=int, help="how many labels to print (default: all)")
+    command.add_argument("--json", action="store_true", help="print a JSON object a video and line, not a table")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    if arguments.top_k is not None and arguments.top_k < 1:
+        raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
+    from transformers import pipeline
+
+    from .rcn.decoding_rcn import VideoError, as_batch
+    from .rcn.pipeline_rcn import TASK
+
+    sources, _ = as_batch(arguments.videos)
+    try:
+        classify = pipeline(TASK, model=arguments.model)
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CommandError(f"--model {arguments.model} is no model that can be loaded: {reason}") from error
+    status = 0
+    for source in sources:
+        name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"
+        try:
+            labels = classify(source, top_k=arguments.top_k)
+        except VideoError as error:  # the other videos are still worth their answer
+            print(f"mer-hf: {error}", file=sys.stderr)
+            status = 2
+            continue
+        if arguments.json:
+            print(json.dumps({"video": name, "labels": labels}))
+        else:
+            print("\n".join([name, *_label_lines(labels)]))
+    return status
+
+
+def _label_lines(labels: list[dict[str, Any]]) -> list[str]:
+    width = max(len(label["label"]) for label in labels)
+    return [f"  {label['label']:{width}}  {label['score']:.4f}" for label in labels]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

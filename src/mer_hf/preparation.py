@@ -1,0 +1,176 @@
+"""Clips of a dataset -> what training keeps in memory, through the processor that the pipeline uses.
+
+    datasets.Dataset -> prepare: dataset.map, cached on disk -> samples: one dictionary of arrays a clip
+
+The cache of `datasets` is keyed by the rows, the processor's options and the code of the Hub room, so none of them can
+change and give old sequences.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from datasets import Array4D, ClassLabel, Dataset, Features, Image
+
+from mer_hf.rcn.decoding_rcn import VideoError, load_video
+from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
+
+INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
+
+
+class DatasetError(ValueError):
+    """A dataset lacks what training needs; the message names the column and what it should hold."""
+
+
+def check_dataset(dataset: Dataset) -> str:
+    """Find the input column of a dataset, or say what is missing.
+
+    Args:
+        dataset: with `label` (ClassLabel), `subject` (text), and one of `frames` (a clip), `flow` (Image, or a float
+            array, channels first) and `pixel_values_videos` (a ready model input).
+
+    Returns:
+        The name of the input column, the readiest where there are several.
+
+    Raises:
+        DatasetError: for a missing or wrong column, an empty dataset, or a label that is not set.
+    """
+    columns = ", ".join(dataset.column_names)
+    if not len(dataset):
+        raise DatasetError("the dataset has no rows")
+    if not isinstance(dataset.features.get("label"), ClassLabel):
+        raise DatasetError(f"the dataset needs a column 'label' of type ClassLabel; its columns are {columns}")
+    if "subject" not in dataset.column_names:
+        raise DatasetError(
+            f"the dataset needs a column 'subject', by which the folds are split; its columns are {columns}"
+        )
+    present = [name for name in INPUT_COLUMNS if name in dataset.column_names]
+    if not present:
+        raise DatasetError(
+            f"the dataset needs one of the columns {', '.join(INPUT_COLUMNS)}; its columns are {columns}"
+        )
+    unset = [row for row, label in enumerate(dataset["label"]) if label is None or label < 0]
+    if unset:
+        raise DatasetError(f"{len(unset)} rows have no label, the first is row {unset[0]}")
+    return present[-1]
+
+
+def with_identity(dataset: Dataset) -> Dataset:
+    """Give a dataset the columns `clip_id` and `corpus` where it has none, and check that clip_id is unique.
+
+    Raises:
+        DatasetError: for a clip_id that stands twice, since predictions are joined to labels by it.
+    """
+    if "corpus" not in dataset.column_names:
+        dataset = dataset.add_column("corpus", ["dataset"] * len(dataset))
+    if "clip_id" not in dataset.column_names:
+        dataset = dataset.add_column("clip_id", [f"{subject}/{row}" for row, subject in enumerate(dataset["subject"])])
+    seen: set[str] = set()
+    for clip_id in dataset["clip_id"]:
+        if clip_id in seen:
+            raise DatasetError(f"clip_id {clip_id!r} stands twice; every clip needs its own")
+        seen.add(clip_id)
+    return dataset
+
+
+def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> Dataset:
+    """The clips of a dataset as sequences before their time is resampled.
+
+    Args:
+        dataset: with the column `frames` (and `fps`, `onset`, `apex` where known).
+        processor: makes the sequences.
+        num_proc: processes.
+
+    Returns:
+        A Dataset with the columns `frames` and `reference`, as `ClipSequence` has them, in the order of the rows.
+
+    Raises:
+        VideoError: for a clip that cannot be read, naming it.
+    """
+    height, width = processor.size["height"], processor.size["width"]
+    flow = processor.connectivity == "geometric"
+    shape = (None, 2 if flow else processor.num_channels, height, width)
+    array = Array4D(shape, "float32" if flow else "uint8")
+    return dataset.map(
+        _prepare_clip,
+        fn_kwargs={"processor": processor, "code": _code_digest()},
+        remove_columns=dataset.column_names,
+        features=Features({"frames": array, "reference": array}),
+        num_proc=num_proc,
+        writer_batch_size=16,  # a batch is held in memory before it is written
+        desc="motion" if flow else "crops",
+    )
+
+
+def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
+    cv2.setNumThreads(1)  # the clips are shared out over processes
+    apex = row["apex"] - row["onset"] if row.get("apex") is not None and row.get("onset") is not None else None
+    try:
+        sequence = processor.clip_sequence(load_video(row["frames"], fps=row.get("fps")), apex)
+    except ValueError as error:
+        raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
+    return {"frames": sequence.frames, "reference": sequence.reference}
+
+
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).with_name("rcn").glob("*_rcn.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def ready_input(row: dict[str, Any], column: str) -> np.ndarray:
+    """The array of a ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
+
+    A flow picture (Image) stands for zero at mid-grey; its values become -1 to 1.
+
+    Raises:
+        DatasetError: for an array of another rank.
+    """
+    value = row[column]
+    if column == "flow" and not isinstance(value, np.ndarray | list):
+        array = np.moveaxis(np.asarray(value.convert("RGB"), np.float32) / 127.5 - 1, 2, 0)
+    else:
+        array = np.asarray(value, np.float32)
+    rank = 3 if column == "flow" else 4
+    if array.ndim != rank:
+        raise DatasetError(f"{column} must have {rank} dimensions, channels before height and width, got {array.shape}")
+    return array[None] if column == "flow" else array
+
+
+def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> list[dict[str, Any]]:
+    """All clips of a dataset, prepared, in memory.
+
+    Args:
+        dataset: see `check_dataset`.
+        processor: prepares clips; its `size` must be that of ready inputs.
+        num_proc: processes to prepare clips with.
+
+    Returns:
+        One dictionary a clip, in the order of the rows: `label`, and either `sequence` (a `ClipSequence`) or
+        `pixel_values_videos` (T, C, H, W).
+
+    Raises:
+        DatasetError, VideoError: as above.
+    """
+    column = check_dataset(dataset)
+    labels = dataset["label"]
+    if column == "frames":
+        prepared = prepare(dataset, processor, num_proc).with_format("numpy")
+        sequences = [ClipSequence(row["frames"], row["reference"]) for row in prepared]
+        return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
+    ready = [ready_input(row, column) for row in dataset.select_columns([column])]
+    shapes = {array.shape[1:] for array in ready}
+    if len(shapes) > 1:
+        raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
+    if column == "pixel_values_videos":
+        return [{"pixel_values_videos": array, "label": label} for array, label in zip(ready, labels, strict=True)]
+    return [
+        {"sequence": ClipSequence(array, array[:0]), "label": label} for array, label in zip(ready, labels, strict=True)
+    ]
+
+
+__all__ = ["DatasetError", "check_dataset", "prepare", "samples", "with_identity"]
+_ = Image

@@ -1,0 +1,130 @@
+"""A recipe: what is trained, on what, and who is held out; read from a YAML file and the command line.
+
+recipe.yaml, then --name value ... -> parse_recipe -> Recipe, TrainingArguments
+"""
+
+import difflib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+DEFAULTS = {
+    "output_dir": "runs/default",
+    "remove_unused_columns": False,  # the samples of a clip are not named as the model's arguments
+    "save_strategy": "no",  # a fold is short; what is kept of it are its predictions
+    "logging_strategy": "no",
+    "disable_tqdm": True,  # one bar counts the folds; false shows the steps of each as well
+}
+"""Training arguments that differ from those of transformers unless a recipe says otherwise."""
+
+
+class RecipeError(ValueError):
+    """A recipe or an option that cannot be used; the message says what to change."""
+
+
+@dataclass
+class Recipe:
+    """What is trained, on what, and who is held out. Everything about optimisation is in `TrainingArguments`."""
+
+    dataset: str = field(
+        default="synthetic", metadata={"help": "A corpus by name, or the folder of a saved datasets.Dataset."}
+    )
+    data_dir: str | None = field(default=None, metadata={"help": "Where the release of the corpus was unpacked."})
+    label_set: str = field(default="3class", metadata={"help": "3class, 5class or native (corpora only)."})
+    protocol: Literal["loso", "lovo", "kfold", "none"] = field(
+        default="loso", metadata={"help": "Who is held out; none only trains on all clips."}
+    )
+    num_folds: int = field(default=5, metadata={"help": "k of the kfold protocol."})
+    folds: str | None = field(default=None, metadata={"help": "Only these folds, by name, separated by commas."})
+    seeds: int = field(default=1, metadata={"help": "How many seeds, counted from --seed, each fold is trained with."})
+    preset: str = field(default="rcn", metadata={"help": "A published setting of RcnConfig.preset."})
+    model: dict | str | None = field(default=None, metadata={"help": "Fields of RcnConfig to change (JSON)."})
+    processor: dict | str | None = field(default=None, metadata={"help": "Options of RcnVideoProcessor (JSON)."})
+    jitter: bool = field(default=True, metadata={"help": "Temporal jittering of the training clips."})
+    drop: Literal["ratio", "single"] = field(
+        default="ratio", metadata={"help": "Frames that jittering drops; single is what the authors' release does."}
+    )
+    mirror: bool = field(default=True, metadata={"help": "Mirror training clips at random; u is inverted in flow."})
+    num_proc: int | None = field(default=None, metadata={"help": "Processes that render and prepare the clips."})
+
+    def __post_init__(self) -> None:
+        """Read what the command line gives as JSON, and refuse what no run can mean."""
+        for name in ("model", "processor"):
+            setattr(self, name, _mapping(name, getattr(self, name)))
+        if self.seeds < 1:
+            raise RecipeError(f"seeds must be at least 1, got {self.seeds}")
+
+
+def _mapping(name: str, value: dict | str | None) -> dict[str, Any]:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"{name} must be JSON, such as '{{\"num_frames\": 16}}': {error}") from error
+    if not isinstance(value, dict | None):
+        raise RecipeError(f"{name} must give values by name, got {value!r}")
+    return value or {}
+
+
+def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
+    """Read a recipe.
+
+    Args:
+        argv: perhaps the path of a YAML file, then options, which outdo the file. Both know the fields of `Recipe` and
+            of `TrainingArguments`.
+
+    Returns:
+        The recipe, and the training arguments.
+
+    Raises:
+        RecipeError: for a file that cannot be read, an unknown key, or a value of the wrong kind.
+    """
+    parser = HfArgumentParser((Recipe, TrainingArguments), description=__doc__)
+    parser.error = _refuse
+    parser.set_defaults(**DEFAULTS)
+    argv = list(argv)
+    path = argv.pop(0) if argv and not argv[0].startswith("-") else None
+    from_file = [] if path is None else _options(_read_yaml(Path(path)), path)
+    try:
+        recipe, arguments = parser.parse_args_into_dataclasses([*from_file, *argv], look_for_args_file=False)
+    except (TypeError, ValueError) as error:  # what the dataclasses themselves refuse
+        raise error if isinstance(error, RecipeError) else RecipeError(str(error)) from error
+    return recipe, arguments
+
+
+def _refuse(message: str) -> NoReturn:
+    raise RecipeError(message)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe {path} must give values by name, one a line, such as 'learning_rate: 3e-3'")
+    return content
+
+
+def _options(content: dict[str, Any], path: str) -> list[str]:
+    """The entries of a YAML file as command-line options, so that one parser checks both."""
+    known = {entry.name for part in (Recipe, TrainingArguments) for entry in fields(part) if entry.init}
+    options = []
+    for name, value in content.items():
+        if name not in known:
+            nearest = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            raise RecipeError(f"recipe {path} has an unknown key {name!r}{hint}")
+        if value is not None:
+            options += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return options
+
+
+__all__ = ["Recipe", "RecipeError", "parse_recipe"]

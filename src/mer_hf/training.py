@@ -1,0 +1,431 @@
+"""Train one fold; run a protocol: from a dataset and a recipe to predictions, scores and a model.
+
+    Recipe -> build_config, build_processor -> samples -> folds
+      -> train, once a fold and seed -> folds/<name>/seed-<k>.csv -> predictions.csv -> results.json
+      -> train on all clips -> the model that is saved
+
+A finished fold is a file, and a fold at work is a lock: a run that was stopped goes on where it was, and any number of
+processes that run the same command share the folds out among themselves.
+"""
+
+import contextlib
+import copy
+import hashlib
+import json
+import os
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+from transformers import Trainer, TrainingArguments, set_seed
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from mer_hf.metrics import scores
+from mer_hf.preparation import check_dataset, ready_input, samples, with_identity
+from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
+from mer_hf.rcn.configuration_rcn import RcnConfig
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
+from mer_hf.rcn.temporal_rcn import TemporalJitter
+from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor, collate_sequences
+from mer_hf.recipes import Recipe
+
+PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
+
+
+MAY_DIFFER = ("folds", "seeds", "num_proc", "disable_tqdm", "use_cpu")
+"""What may change from one start of a run to the next without making it another run."""
+
+
+class RunError(ValueError):
+    """A run cannot start, or must not go on; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which of several processes this is."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+def take_share() -> Share:
+    """Read from the environment which of the processes of `accelerate launch` or `torchrun` this is, and stand alone.
+
+    A fold is trained by one process on one device, so the launcher's variables are taken out of the environment before
+    the Trainer could join the processes into one. To be called before CUDA is used.
+    """
+    share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
+    if torch.cuda.device_count() > 1:
+        devices = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+        devices = devices.split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices[local_rank % len(devices)]
+    return share
+
+
+# --- what is trained, from the recipe ---
+
+
+def build_config(recipe: Recipe, dataset: Dataset) -> RcnConfig:
+    """The model's configuration: preset, the recipe's changes, the labels, and the shape of ready inputs."""
+    names = dataset.features["label"].names
+    column = check_dataset(dataset)
+    shape = {}
+    if column != "frames":
+        frames, channels, height, width = ready_input(dataset[0], column).shape
+        shape = {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    return RcnConfig.preset(recipe.preset, **{**recipe.model, **shape, **labels})
+
+
+def build_processor(recipe: Recipe, config: RcnConfig) -> RcnVideoProcessor:
+    """The video processor that makes the inputs which `config` takes."""
+    unknown = sorted(set(recipe.processor) - set(RcnVideoProcessor.valid_kwargs.__annotations__))
+    if unknown:
+        raise RunError(f"the video processor has no options {unknown}; see RcnVideoProcessor")
+    height, width = config.image_size
+    options = {
+        "connectivity": config.connectivity,
+        "num_channels": config.num_channels,
+        "num_frames": config.num_frames,
+        "size": {"height": height, "width": width},
+        "interpolation": "triangle" if config.connectivity == "geometric" else "linear",
+    }
+    return RcnVideoProcessor(**{**options, **recipe.processor})
+
+
+def build_folds(recipe: Recipe, dataset: Dataset) -> list[Fold]:
+    """The folds of the recipe's protocol, each with every class on its training side.
+
+    Raises:
+        RunError: for a class that the training side of a fold lacks.
+        ValueError: for an unknown fold, or too few subjects.
+    """
+    if recipe.protocol == "none":
+        return []
+    if recipe.protocol == "loso":
+        folds = leave_one_subject_out(dataset["subject"])
+    elif recipe.protocol == "lovo":
+        folds = leave_one_video_out(dataset["clip_id"])
+    else:
+        folds = subject_k_fold(dataset["subject"], recipe.num_folds)
+    if recipe.folds is not None:
+        folds = select_folds(folds, [name.strip() for name in recipe.folds.split(",")])
+    names, labels = dataset.features["label"].names, np.array(dataset["label"])
+    for fold in folds:
+        missing = set(range(len(names))) - set(labels[list(fold.train)].tolist())
+        if missing:
+            raise RunError(
+                f"fold {fold.name}: no training clip shows {', '.join(names[label] for label in sorted(missing))}; it "
+                "could not be learnt. Leave the class out of the label set, or hold out less at a time."
+            )
+    return folds
+
+
+# --- one training ---
+
+
+class RcnTrainer(Trainer):
+    """A Trainer that finishes the inputs on the device: time jittered in training, resampled in evaluation."""
+
+    def __init__(self, *args: Any, processor: RcnVideoProcessor, recipe: Recipe, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.processor = processor
+        self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
+        self.mirror = recipe.mirror
+        self.draws = torch.Generator().manual_seed(self.args.seed)
+        self.remove_callback(PrinterCallback)
+        if self.args.disable_tqdm:
+            self.remove_callback(ProgressCallback)
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        inputs = super()._prepare_inputs(inputs)
+        labels = inputs.pop("labels")
+        training = self.model.training
+        if "frames" in inputs:
+            jitter = self.jitter if training else None
+            pixels = self.processor.model_input(**inputs, jitter=jitter, generator=self.draws)
+        else:
+            pixels = inputs["pixel_values_videos"]
+        if training and self.mirror:
+            pixels = mirror_at_random(pixels, self.draws, self.processor.connectivity == "geometric")
+        return {"pixel_values_videos": pixels, "labels": labels}
+
+
+def mirror_at_random(pixels: torch.Tensor, generator: torch.Generator, flow: bool) -> torch.Tensor:
+    """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2; flow then runs the other way."""
+    mirrored = pixels.flip(-1)
+    if flow:
+        mirrored[:, :, 0] *= -1  # u
+    chosen = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
+    return torch.where(chosen[:, None, None, None, None], mirrored, pixels)
+
+
+def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """A batch of samples, as `preparation.samples` makes them -> padded tensors and labels."""
+    labels = torch.tensor([sample["label"] for sample in batch])
+    if "sequence" in batch[0]:
+        return {**collate_sequences([sample["sequence"] for sample in batch]), "labels": labels}
+    pixels = torch.from_numpy(np.stack([sample["pixel_values_videos"] for sample in batch]))
+    return {"pixel_values_videos": pixels, "labels": labels}
+
+
+def train(
+    clips: list[dict[str, Any]],
+    config: RcnConfig,
+    processor: RcnVideoProcessor,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    seed: int,
+) -> RcnTrainer:
+    """Train a model on clips; whatever is fitted, is fitted on these alone.
+
+    Args:
+        clips: samples of the training side.
+        config: of the model; it is not changed.
+        processor: of the clips.
+        recipe: jitter and mirroring.
+        arguments: of the optimisation.
+        seed: of the initial weights, the order of the clips, jitter and mirroring.
+
+    Returns:
+        The trainer, with the trained model in it.
+    """
+    arguments, config = copy.copy(arguments), copy.deepcopy(config)
+    arguments.seed = seed
+    set_seed(seed)
+    counts = Counter(clip["label"] for clip in clips)
+    config.class_counts = [counts[label] for label in range(config.num_labels)]
+    model = RcnForVideoClassification(config)
+    if config.connectivity == "appearance" and "sequence" in clips[0]:
+        energies = [motion_energy(clip["sequence"].frames[:, 0]) for clip in clips]
+        model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
+    trainer = RcnTrainer(
+        model, arguments, data_collator=collate, train_dataset=clips, processor=processor, recipe=recipe
+    )
+    trainer.train()
+    return trainer
+
+
+# --- all trainings of a run ---
+
+
+def run(
+    dataset: Dataset, recipe: Recipe, arguments: TrainingArguments, share: Share = Share()
+) -> tuple[RcnForVideoClassification, RcnVideoProcessor] | None:
+    """Run a recipe on a dataset and write `predictions.csv` and `results.json` into the output folder.
+
+    Args:
+        dataset: see `preparation.check_dataset`.
+        recipe: what to do.
+        arguments: how to optimise, and the output folder.
+        share: which of several processes this is. All of them train folds; the first also gathers the results.
+
+    Returns:
+        The model trained on all clips, with its processor; None in all processes but the first.
+
+    Raises:
+        RunError: for an output folder of another recipe, or a fold whose training side lacks a class.
+        DatasetError, VideoError, ValueError: for a dataset, clip or setting that cannot be used; before any training.
+    """
+    started = time.monotonic()
+    check_dataset(dataset)
+    dataset = with_identity(dataset)
+    config = build_config(recipe, dataset)
+    processor = build_processor(recipe, config)
+    folds = build_folds(recipe, dataset)
+    output_dir = Path(arguments.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(output_dir / ".preparing.lock"):  # one process prepares, the others find it in the cache
+        clips = samples(dataset, processor, recipe.num_proc)
+        _claim_output_dir(output_dir, recipe, arguments, clips, dataset)
+
+    jobs = [(fold, arguments.seed + number) for number in range(recipe.seeds) for fold in folds]
+    for fold, seed in _own_share_first(jobs, share):
+        with _lock(output_dir, fold, seed, wait=share.rank == 0) as held:
+            if held and not _predictions_file(output_dir, fold, seed).exists():
+                _train_fold(dataset, clips, config, processor, recipe, arguments, fold, seed)
+    if share.rank != 0:
+        return None
+
+    if jobs:
+        predictions = pd.concat([_read_fold(output_dir, fold, seed) for fold, seed in jobs], ignore_index=True)
+        _write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
+    model = train(clips, config, processor, recipe, arguments, arguments.seed).model.eval()
+    results = {
+        **(summarise(predictions, list(config.id2label.values())) if jobs else {}),
+        "counts": _counts(dataset),
+        "recipe": _record(recipe, arguments),
+        "num_processes": share.world_size,
+        "wall_time_s": round(time.monotonic() - started, 1),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    _write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    return model, processor
+
+
+def _own_share_first(jobs: Sequence[tuple[Fold, int]], share: Share) -> Iterator[tuple[Fold, int]]:
+    """All jobs, those first that fall to this process when they are dealt out; the rest, should others be slower."""
+    with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
+        for turn in range(share.world_size):
+            for job in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
+                yield job
+                bar.update()
+
+
+def _fold_dir(output_dir: Path, fold: Fold) -> Path:
+    return output_dir / "folds" / fold.name.replace("@", "_")
+
+
+def _predictions_file(output_dir: Path, fold: Fold, seed: int) -> Path:
+    return _fold_dir(output_dir, fold) / f"seed-{seed}.csv"
+
+
+@contextlib.contextmanager
+def _lock(output_dir: Path, fold: Fold, seed: int, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a fold; give False where another process holds it and there is no reason to wait for it."""
+    path = _predictions_file(output_dir, fold, seed).with_suffix(".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=-1 if wait else 0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _train_fold(
+    dataset: Dataset,
+    clips: list[dict[str, Any]],
+    config: RcnConfig,
+    processor: RcnVideoProcessor,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+    fold: Fold,
+    seed: int,
+) -> None:
+    """Train on the one side of a fold, and write what the model says of the other."""
+    # the folds of one seed differ in their random numbers too, whatever the order they are trained in
+    own_seed = zlib.crc32(f"{seed}/{fold.name}".encode())
+    trainer = train([clips[row] for row in fold.train], config, processor, recipe, arguments, own_seed)
+    logits = trainer.predict([clips[row] for row in fold.test]).predictions
+    probabilities = torch.from_numpy(logits).float().softmax(1).numpy()
+    names = dataset.features["label"].names
+    held_out = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).select(fold.test)
+    rows = held_out.to_pandas()
+    rows.insert(3, "fold", fold.name)
+    rows.insert(4, "seed", seed)
+    rows["label"] = [names[label] for label in rows["label"]]
+    rows["predicted"] = [names[label] for label in probabilities.argmax(1)]
+    for column, name in enumerate(names):
+        rows[f"score_{name}"] = probabilities[:, column]
+    path = _predictions_file(Path(arguments.output_dir), fold, seed)
+    _write_atomically(path, rows.to_csv(index=False))
+
+
+def _read_fold(output_dir: Path, fold: Fold, seed: int) -> pd.DataFrame:
+    text = ["clip_id", "corpus", "subject", "fold", "label", "predicted"]
+    return pd.read_csv(_predictions_file(output_dir, fold, seed), dtype=dict.fromkeys(text, str), keep_default_na=False)
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+# --- what a run was, and what came out ---
+
+
+def _record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, Any]:
+    """The recipe, and the training arguments that differ from their defaults."""
+    default = TrainingArguments(output_dir=arguments.output_dir).to_dict()
+    changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
+    return {**asdict(recipe), **changed}
+
+
+def _claim_output_dir(
+    output_dir: Path, recipe: Recipe, arguments: TrainingArguments, clips: list[dict[str, Any]], dataset: Dataset
+) -> None:
+    """Write down what is run in a folder, or refuse to mix it with what was run there before."""
+    record = _record(recipe, arguments)
+    for name in MAY_DIFFER:
+        record.pop(name, None)
+    digest = hashlib.sha256(dataset.select_columns(["clip_id", "subject", "label"]).to_pandas().to_csv().encode())
+    for clip in clips:
+        for array in vars(clip["sequence"]).values() if "sequence" in clip else [clip["pixel_values_videos"]]:
+            digest.update(np.ascontiguousarray(array))
+    record["data_sha256"] = digest.hexdigest()
+    path = output_dir / "recipe.json"
+    if not path.exists():
+        _write_atomically(path, json.dumps(record, indent=2) + "\n")
+        return
+    before = json.loads(path.read_text(encoding="utf-8"))
+    changed = sorted(name for name in {*before, *record} if before.get(name) != record.get(name))
+    if changed:
+        told = "; ".join(f"{name} was {before.get(name)!r}, is {record.get(name)!r}" for name in changed)
+        raise RunError(
+            f"{output_dir} holds a run of another recipe ({told}). Name another --output_dir, or delete this one to "
+            "start anew."
+        )
+
+
+def _counts(dataset: Dataset) -> dict[str, Any]:
+    names = dataset.features["label"].names
+    return {
+        "clips": len(dataset),
+        "subjects": len(set(dataset["subject"])),
+        "per_class": {names[label]: count for label, count in sorted(Counter(dataset["label"]).items())},
+        "per_corpus": dict(sorted(Counter(dataset["corpus"]).items())),
+    }
+
+
+def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Scores of a run, each from counts pooled over its folds.
+
+    Args:
+        predictions: as `predictions.csv`.
+        classes: names in the order of the labels.
+
+    Returns:
+        `classes`; `seeds`: a seed each, `scores` of all clips and of each corpus; `mean` and `sd` of UF1, UAR and
+        accuracy over seeds (sd with n - 1; 0 for one seed); `pooled`: `scores` of the clips of all seeds together.
+    """
+
+    def scored(rows: pd.DataFrame) -> dict[str, Any]:
+        labels, predicted = (rows[name].map(classes.index).to_numpy() for name in ("label", "predicted"))
+        return scores(labels, predicted, len(classes))
+
+    seeds = [
+        {"seed": int(seed), **scored(rows), "per_corpus": {name: scored(part) for name, part in rows.groupby("corpus")}}
+        for seed, rows in predictions.groupby("seed")
+    ]
+    measured = {name: [seed[name] for seed in seeds] for name in ("uf1", "uar", "accuracy")}
+    return {
+        "classes": classes,
+        "seeds": seeds,
+        "mean": {name: float(np.mean(values)) for name, values in measured.items()},
+        "sd": {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in measured.items()},
+        "pooled": scored(predictions),
+    }
+
+
+__all__ = ["RunError", "Share", "run", "summarise", "take_share", "train"]

@@ -1,0 +1,127 @@
+"""Importing mer_hf in real processes: what it costs, and what transformers knows afterwards."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mer_hf
+
+PREPARE = """
+import sys, warnings
+def registered():
+    from transformers import AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor
+    config = AutoConfig.for_model("rcn")
+    assert type(config) is mer_hf.RcnConfig
+    assert type(AutoModelForVideoClassification.from_config(config)) is mer_hf.RcnForVideoClassification
+    assert type(AutoModel.from_config(config)) is mer_hf.RcnModel
+    from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPING
+    assert VIDEO_PROCESSOR_MAPPING[mer_hf.RcnConfig] == {"torchvision": mer_hf.RcnVideoProcessor}
+def task_registered():
+    from transformers.pipelines import check_task
+    assert check_task("micro-expression-classification")[1]["impl"] is mer_hf.MicroExpressionClassificationPipeline
+def hooks():
+    return [finder for finder in sys.meta_path if type(finder).__module__ == "mer_hf"]
+"""
+
+
+def run(program):
+    command = [sys.executable, "-W", "error", "-c", PREPARE + program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_importing_is_light():
+    seconds, *heavy = run("""
+import time
+before = time.process_time()
+import mer_hf
+print(time.process_time() - before)
+assert "RcnConfig" in dir(mer_hf) and "load_corpus" in dir(mer_hf)
+print(*({"torch", "transformers", "datasets", "numpy", "pandas", "cv2", "av"} & set(sys.modules)))
+""")
+    assert float(seconds) < 0.3
+    assert heavy == []
+
+
+def test_our_classes_may_come_before_the_registries():
+    run("""
+import mer_hf
+assert mer_hf.RcnForVideoClassification._auto_class == "AutoModelForVideoClassification"  # its code will be saved
+mer_hf.MicroExpressionClassificationPipeline  # asks for transformers.pipelines, which wants to register it
+registered()
+task_registered()
+assert hooks() == []
+""")
+
+
+def test_transformers_may_come_before_mer_hf():
+    run("""
+import transformers.pipelines
+import mer_hf
+assert hooks() == []
+registered()
+task_registered()
+""")
+
+
+def test_the_auto_classes_are_enough():
+    run("""
+import mer_hf
+from transformers import AutoModelForVideoClassification, AutoConfig
+assert type(AutoModelForVideoClassification.from_config(AutoConfig.for_model("rcn"))).__module__.startswith("mer_hf.")
+assert "transformers.pipelines" not in sys.modules
+registered()
+""")
+
+
+def test_transformers_may_come_after_mer_hf_in_several_threads():
+    run("""
+import mer_hf
+import threading
+import transformers  # its own first import does not stand several threads, with mer_hf or without
+names = ["pipeline", "AutoModelForVideoClassification", "AutoVideoProcessor", "Trainer", "AutoConfig"]
+barrier, failed = threading.Barrier(len(names)), []
+def load(name):
+    barrier.wait()
+    try:
+        getattr(transformers, name)
+    except BaseException as error:
+        failed.append((name, error))
+threads = [threading.Thread(target=load, args=(name,)) for name in names]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert failed == [], failed
+registered()
+task_registered()
+assert hooks() == []
+""")
+
+
+def test_a_failed_registration_is_told_and_leaves_transformers_whole():
+    run("""
+import mer_hf
+sys.modules["mer_hf.rcn.configuration_rcn"] = None
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from transformers import AutoConfig
+    assert AutoConfig.for_model("bert").model_type == "bert"
+message = str(caught[0].message)
+assert "mer_hf could not be registered with transformers.models.auto.configuration_auto" in message, message
+assert "ModuleNotFoundError" in message, message
+""")
+
+
+def test_every_public_name_is_there():
+    for name in mer_hf.__all__:
+        assert getattr(mer_hf, name) is not None
+        assert name in dir(mer_hf)
+    assert mer_hf.RcnConfig.__name__ == "RcnConfig"
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'RcnConfiguration'"):
+        mer_hf.RcnConfiguration  # noqa: B018
