@@ -253,20 +253,10 @@ def test_predict_explains_wrong_options(model, clip, tmp_path, capsys):
     assert f"--model {tmp_path} is no model" in capsys.readouterr().err
 
 
-# --- train ---
+def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
+    def faulty(folder, **options):
+        return json.loads("{")
 
-
-def test_train_hands_its_arguments_on(monkeypatch):
-    received = []
-    monkeypatch.setattr("mer_hf.training.main", lambda argv: received.append(argv), raising=False)
-    assert main(["train", "recipe.yaml", "--help", "--seed", "3"]) == 0
-    assert received == [["recipe.yaml", "--help", "--seed", "3"]]
-
-
-def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch):
-    def faulty(argv):
-        return int("no number") + json.loads("{")
-
-    monkeypatch.setattr("mer_hf.training.main", faulty, raising=False)
-    with pytest.raises(ValueError, match="no number"):
-        main(["train"])
+    monkeypatch.setattr("mer_hf.corpora.synthetic.synthesize", faulty)
+    with pytest.raises(ValueError, match="line 1 column 2"):
+        main(["synthesize", str(tmp_path / "corpus")])

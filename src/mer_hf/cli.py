@@ -6,6 +6,7 @@ Every command imports what it needs when it runs, so that `mer-hf --help` answer
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,7 +125,6 @@ def _synthesize(arguments: argparse.Namespace) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
-    from .hub import save_model_folder
     from .recipes import parse_recipe
     from .training import run, take_share
 
@@ -134,7 +134,7 @@ def _train(argv: Sequence[str]) -> int:
     if trained is None:
         return 0
     output_dir = Path(arguments.output_dir)
-    folder = save_model_folder(*trained, output_dir / "model")
+    folder = _save_whole(*trained, output_dir / "model")
     if recipe.protocol != "none":
         print()
         _print_scores(output_dir / "predictions.csv")
@@ -142,6 +142,17 @@ def _train(argv: Sequence[str]) -> int:
     if recipe.dataset == "synthetic":
         _classify_example(folder, output_dir / "example.mp4")
     return 0
+
+
+def _save_whole(model: Any, video_processor: Any, folder: Path) -> Path:
+    """Save a model folder that is there whole or not at all, in place of one that was there before."""
+    from .hub import save_model_folder
+
+    with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as beside:
+        whole = save_model_folder(model, video_processor, Path(beside) / "new")
+        if folder.exists():
+            folder.rename(Path(beside) / "old")
+        return whole.rename(folder)
 
 
 def _load_dataset(recipe: "Recipe") -> "Dataset":
@@ -159,6 +170,8 @@ def _load_dataset(recipe: "Recipe") -> "Dataset":
         dataset = datasets.load_from_disk(recipe.dataset)
     except FileNotFoundError as error:
         raise CommandError(f"the folder {recipe.dataset} holds no saved dataset; {known}") from error
+    except (LookupError, ValueError) as error:  # what datasets says of one that was saved without rows, or cut short
+        raise CommandError(f"the folder {recipe.dataset} holds a dataset that is empty or damaged: {error}") from error
     if not isinstance(dataset, datasets.Dataset):
         raise CommandError(f"the folder {recipe.dataset} holds the splits {', '.join(dataset)}; name the folder of one")
     return dataset

@@ -12,7 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from datasets import Array4D, ClassLabel, Dataset, Features, Image
+from datasets import Array4D, ClassLabel, Dataset, Features
 
 from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
@@ -106,9 +106,10 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
 
 def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
     cv2.setNumThreads(1)  # the clips are shared out over processes
-    apex = row["apex"] - row["onset"] if row.get("apex") is not None and row.get("onset") is not None else None
+    known = row.get("apex") is not None and row.get("onset") is not None
     try:
-        sequence = processor.clip_sequence(load_video(row["frames"], fps=row.get("fps")), apex)
+        apex = int(row["apex"]) - int(row["onset"]) if known else None  # sheets may hold numbers as text
+        sequence = processor.clip_sequence(load_video(row["frames"], fps=row.get("fps")), apex, windows=True)
     except ValueError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
     return {"frames": sequence.frames, "reference": sequence.reference}
@@ -121,15 +122,24 @@ def _code_digest() -> str:
     return digest.hexdigest()
 
 
-def ready_input(row: dict[str, Any], column: str) -> np.ndarray:
+def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
     """The array of a ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
 
     A flow picture (Image) stands for zero at mid-grey; its values become -1 to 1.
 
     Raises:
-        DatasetError: for an array of another rank.
+        DatasetError: for an array of another rank, or what is no array or picture, naming the clip.
     """
-    value = row[column]
+    try:
+        return _ready_array(dataset.select_columns([column])[row][column], column)
+    except (TypeError, ValueError, OSError) as error:  # also what numpy and Pillow say of ragged and damaged values
+        name = dataset["clip_id"][row] if "clip_id" in dataset.column_names else f"of row {row}"
+        raise DatasetError(f"clip {name}: {error}") from error
+
+
+def _ready_array(value: Any, column: str) -> np.ndarray:
+    if value is None:
+        raise DatasetError(f"{column} is empty")
     if column == "flow" and not isinstance(value, np.ndarray | list):
         array = np.moveaxis(np.asarray(value.convert("RGB"), np.float32) / 127.5 - 1, 2, 0)
     else:
@@ -161,8 +171,8 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
         sequences = [ClipSequence(row["frames"], row["reference"]) for row in prepared]
         return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
-    ready = [ready_input(row, column) for row in dataset.select_columns([column])]
-    shapes = {array.shape[1:] for array in ready}
+    ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
+    shapes = {array.shape if column == "pixel_values_videos" else array.shape[1:] for array in ready}
     if len(shapes) > 1:
         raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
     if column == "pixel_values_videos":
@@ -172,5 +182,4 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     ]
 
 
-__all__ = ["DatasetError", "check_dataset", "prepare", "samples", "with_identity"]
-_ = Image
+__all__ = ["DatasetError", "check_dataset", "prepare", "ready_input", "samples", "with_identity"]

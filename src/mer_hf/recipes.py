@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_type_hints
 
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
@@ -18,6 +18,7 @@ DEFAULTS = {
     "remove_unused_columns": False,  # the samples of a clip are not named as the model's arguments
     "save_strategy": "no",  # a fold is short; what is kept of it are its predictions
     "logging_strategy": "no",
+    "dataloader_pin_memory": False,  # batches are a few hundred kilobytes
     "disable_tqdm": True,  # one bar counts the folds; false shows the steps of each as well
 }
 """Training arguments that differ from those of transformers unless a recipe says otherwise."""
@@ -56,8 +57,10 @@ class Recipe:
         """Read what the command line gives as JSON, and refuse what no run can mean."""
         for name in ("model", "processor"):
             setattr(self, name, _mapping(name, getattr(self, name)))
-        if self.seeds < 1:
-            raise RecipeError(f"seeds must be at least 1, got {self.seeds}")
+        for name in ("seeds", "num_proc"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"{name} must be at least 1, got {value}")
 
 
 def _mapping(name: str, value: dict | str | None) -> dict[str, Any]:
@@ -91,9 +94,16 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
     path = argv.pop(0) if argv and not argv[0].startswith("-") else None
     from_file = [] if path is None else _options(_read_yaml(Path(path)), path)
     try:
-        recipe, arguments = parser.parse_args_into_dataclasses([*from_file, *argv], look_for_args_file=False)
+        recipe, arguments, unknown = parser.parse_args_into_dataclasses(
+            [*from_file, *argv], look_for_args_file=False, return_remaining_strings=True
+        )
     except (TypeError, ValueError) as error:  # what the dataclasses themselves refuse
         raise error if isinstance(error, RecipeError) else RecipeError(str(error)) from error
+    if unknown and unknown[0].startswith("-"):
+        name = unknown[0].partition("=")[0]
+        raise RecipeError(f"there is no option {name}{_hint(name.lstrip('-').replace('-', '_'))}")
+    if unknown:
+        raise RecipeError(f"{unknown[0]!r} belongs to no option; the recipe's file stands first, options follow it")
     return recipe, arguments
 
 
@@ -115,16 +125,32 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _options(content: dict[str, Any], path: str) -> list[str]:
     """The entries of a YAML file as command-line options, so that one parser checks both."""
-    known = {entry.name for part in (Recipe, TrainingArguments) for entry in fields(part) if entry.init}
+    known = _known()
     options = []
     for name, value in content.items():
         if name not in known:
-            nearest = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-            raise RecipeError(f"recipe {path} has an unknown key {name!r}{hint}")
-        if value is not None:
-            options += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+            raise RecipeError(f"recipe {path} has an unknown key {name!r}{_hint(str(name))}")
+        kind = str(known[name])
+        if (isinstance(value, dict) and "dict" not in kind) or (isinstance(value, list) and "list" not in kind):
+            raise RecipeError(f"recipe {path}: {name} takes one value, got {value!r}")
+        if isinstance(value, list):
+            options += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            options.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return options
+
+
+def _known() -> dict[str, Any]:
+    """The names that a recipe may give, and their types."""
+    types = {**get_type_hints(TrainingArguments), **get_type_hints(Recipe)}  # HfArgumentParser alters those of fields
+    return {
+        entry.name: types[entry.name] for part in (Recipe, TrainingArguments) for entry in fields(part) if entry.init
+    }
+
+
+def _hint(name: str) -> str:
+    nearest = difflib.get_close_matches(name, _known(), n=1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
 __all__ = ["Recipe", "RecipeError", "parse_recipe"]

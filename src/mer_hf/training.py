@@ -21,12 +21,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
 from filelock import FileLock, Timeout
+from huggingface_hub.errors import StrictDataclassError
 from tqdm.auto import tqdm
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -43,8 +45,7 @@ from mer_hf.recipes import Recipe
 
 PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
 
-
-MAY_DIFFER = ("folds", "seeds", "num_proc", "disable_tqdm", "use_cpu")
+MAY_DIFFER = ("folds", "seeds", "num_proc", "disable_tqdm", "use_cpu", "dataloader_pin_memory")
 """What may change from one start of a run to the next without making it another run."""
 
 
@@ -81,15 +82,26 @@ def take_share() -> Share:
 
 
 def build_config(recipe: Recipe, dataset: Dataset) -> RcnConfig:
-    """The model's configuration: preset, the recipe's changes, the labels, and the shape of ready inputs."""
+    """The model's configuration: preset, the recipe's changes, the labels, and the shape of ready inputs.
+
+    Raises:
+        RunError: for fields of the wrong kind, or that contradict one another or the dataset.
+    """
     names = dataset.features["label"].names
     column = check_dataset(dataset)
     shape = {}
     if column != "frames":
-        frames, channels, height, width = ready_input(dataset[0], column).shape
+        frames, channels, height, width = ready_input(dataset, 0, column).shape
         shape = {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    return RcnConfig.preset(recipe.preset, **{**recipe.model, **shape, **labels})
+    try:
+        config = RcnConfig.preset(recipe.preset, **{**recipe.model, **shape, **labels})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
+        raise RunError(f"preset {recipe.preset} with model {recipe.model} on column {column!r}: {reason}") from error
+    if column == "flow" and config.connectivity != "geometric":
+        raise RunError(f"the column 'flow' needs a geometric model, preset {recipe.preset} is {config.connectivity}")
+    return config
 
 
 def build_processor(recipe: Recipe, config: RcnConfig) -> RcnVideoProcessor:
@@ -103,7 +115,6 @@ def build_processor(recipe: Recipe, config: RcnConfig) -> RcnVideoProcessor:
         "num_channels": config.num_channels,
         "num_frames": config.num_frames,
         "size": {"height": height, "width": width},
-        "interpolation": "triangle" if config.connectivity == "geometric" else "linear",
     }
     return RcnVideoProcessor(**{**options, **recipe.processor})
 
@@ -124,7 +135,7 @@ def build_folds(recipe: Recipe, dataset: Dataset) -> list[Fold]:
     else:
         folds = subject_k_fold(dataset["subject"], recipe.num_folds)
     if recipe.folds is not None:
-        folds = select_folds(folds, [name.strip() for name in recipe.folds.split(",")])
+        folds = select_folds(folds, list(dict.fromkeys(name.strip() for name in recipe.folds.split(","))))
     names, labels = dataset.features["label"].names, np.array(dataset["label"])
     for fold in folds:
         missing = set(range(len(names))) - set(labels[list(fold.train)].tolist())
@@ -207,17 +218,22 @@ def train(
     """
     arguments, config = copy.copy(arguments), copy.deepcopy(config)
     arguments.seed = seed
+    if len(clips) % arguments.train_batch_size == 1 < len(clips):
+        arguments.dataloader_drop_last = True  # batch normalisation cannot learn from a batch of one clip
     set_seed(seed)
     counts = Counter(clip["label"] for clip in clips)
     config.class_counts = [counts[label] for label in range(config.num_labels)]
-    model = RcnForVideoClassification(config)
-    if config.connectivity == "appearance" and "sequence" in clips[0]:
-        energies = [motion_energy(clip["sequence"].frames[:, 0]) for clip in clips]
+    model = RcnForVideoClassification(config).to(memory_format=torch.channels_last)  # convolutions of few maps like it
+    if config.connectivity == "appearance":
+        videos = [clip["sequence"].frames if "sequence" in clip else clip["pixel_values_videos"] for clip in clips]
+        energies = [motion_energy(video[:, 0]) for video in videos]
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
     trainer = RcnTrainer(
         model, arguments, data_collator=collate, train_dataset=clips, processor=processor, recipe=recipe
     )
     trainer.train()
+    arguments.dataloader_drop_last = False  # the Trainer would leave clips out of its predictions too
+    model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
     return trainer
 
 
@@ -255,8 +271,8 @@ def run(
         _claim_output_dir(output_dir, recipe, arguments, clips, dataset)
 
     jobs = [(fold, arguments.seed + number) for number in range(recipe.seeds) for fold in folds]
-    for fold, seed in _own_share_first(jobs, share):
-        with _lock(output_dir, fold, seed, wait=share.rank == 0) as held:
+    for fold, seed, wait in _own_share_first(jobs, share):
+        with _lock(output_dir, fold, seed, wait) as held:
             if held and not _predictions_file(output_dir, fold, seed).exists():
                 _train_fold(dataset, clips, config, processor, recipe, arguments, fold, seed)
     if share.rank != 0:
@@ -278,17 +294,25 @@ def run(
     return model, processor
 
 
-def _own_share_first(jobs: Sequence[tuple[Fold, int]], share: Share) -> Iterator[tuple[Fold, int]]:
-    """All jobs, those first that fall to this process when they are dealt out; the rest, should others be slower."""
+def _own_share_first(jobs: Sequence[tuple[Fold, int]], share: Share) -> Iterator[tuple[Fold, int, bool]]:
+    """All jobs, and whether to wait for the process that is at work on one.
+
+    First come those that fall to this process when they are dealt out, then those of the others, should they be slower.
+    The first process, which needs all of them, goes through them once more and waits, should one be unfinished.
+    """
     with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
         for turn in range(share.world_size):
-            for job in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
-                yield job
+            for fold, seed in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
+                yield fold, seed, False
                 bar.update()
+    if share.rank == 0:
+        yield from ((fold, seed, True) for fold, seed in jobs)
 
 
 def _fold_dir(output_dir: Path, fold: Fold) -> Path:
-    return output_dir / "folds" / fold.name.replace("@", "_")
+    """Two names never give one folder, and no name, such as the absolute path of a clip, leads out of the output."""
+    parts = [quote(part, safe=" @") if part.strip(".") else f"%{part}" for part in fold.name.split("/")]
+    return output_dir.joinpath("folds", *parts)
 
 
 def _predictions_file(output_dir: Path, fold: Fold, seed: int) -> Path:
@@ -356,10 +380,10 @@ def _write_atomically(path: Path, text: str) -> None:
 
 
 def _record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, Any]:
-    """The recipe, and the training arguments that differ from their defaults."""
+    """The recipe, the seed, and the training arguments that differ from their defaults."""
     default = TrainingArguments(output_dir=arguments.output_dir).to_dict()
     changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
-    return {**asdict(recipe), **changed}
+    return {**asdict(recipe), "seed": arguments.seed, **changed}
 
 
 def _claim_output_dir(
@@ -374,6 +398,7 @@ def _claim_output_dir(
         for array in vars(clip["sequence"]).values() if "sequence" in clip else [clip["pixel_values_videos"]]:
             digest.update(np.ascontiguousarray(array))
     record["data_sha256"] = digest.hexdigest()
+    record = json.loads(json.dumps(record))  # as it will be read
     path = output_dir / "recipe.json"
     if not path.exists():
         _write_atomically(path, json.dumps(record, indent=2) + "\n")
@@ -406,25 +431,26 @@ def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
         classes: names in the order of the labels.
 
     Returns:
-        `classes`; `seeds`: a seed each, `scores` of all clips and of each corpus; `mean` and `sd` of UF1, UAR and
-        accuracy over seeds (sd with n - 1; 0 for one seed); `pooled`: `scores` of the clips of all seeds together.
+        `classes`; `seeds`: for each seed, `scores` of all clips and, in `per_corpus`, of those of each corpus; `mean`
+        and `sd` of UF1, UAR and accuracy over seeds (sd with n - 1; 0 for one seed); `pooled`: as for a seed, of the
+        clips of all seeds together.
     """
 
     def scored(rows: pd.DataFrame) -> dict[str, Any]:
         labels, predicted = (rows[name].map(classes.index).to_numpy() for name in ("label", "predicted"))
         return scores(labels, predicted, len(classes))
 
-    seeds = [
-        {"seed": int(seed), **scored(rows), "per_corpus": {name: scored(part) for name, part in rows.groupby("corpus")}}
-        for seed, rows in predictions.groupby("seed")
-    ]
+    def scored_by_corpus(rows: pd.DataFrame) -> dict[str, Any]:
+        return {**scored(rows), "per_corpus": {name: scored(part) for name, part in rows.groupby("corpus")}}
+
+    seeds = [{"seed": int(seed), **scored_by_corpus(rows)} for seed, rows in predictions.groupby("seed")]
     measured = {name: [seed[name] for seed in seeds] for name in ("uf1", "uar", "accuracy")}
     return {
         "classes": classes,
         "seeds": seeds,
         "mean": {name: float(np.mean(values)) for name, values in measured.items()},
         "sd": {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in measured.items()},
-        "pooled": scored(predictions),
+        "pooled": scored_by_corpus(predictions),
     }
 
 

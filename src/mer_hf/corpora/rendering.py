@@ -47,21 +47,30 @@ GAZE = 0.35  # probability of a glance
 GAZE_SHIFT = (0.02, 0.6)  # eye distances: median, deviation of the log
 # Recording: set by eye and by the magnitudes usual for fixed cameras and seated subjects.
 POSE_SHIFT = 2.0  # px, deviation between the clips of a subject
-DRIFT_SHIFT = (0.55, 0.6)  # px over a clip: median, deviation of the log
-DRIFT_TURN = (0.0025, 0.6)  # radians
-DRIFT_SCALE = (0.0015, 0.6)
+DRIFT_SHIFT = (1.0, 0.6)  # px over a clip: median, deviation of the log
+DRIFT_TURN = (0.005, 0.6)  # radians
+DRIFT_SCALE = (0.003, 0.6)
 DRIFT_PERIODS = (0.35, 0.8, 1.7)  # s
-HEAD_SHIFT = 0.15  # probability of a quick head movement, HEAD_SHIFT_PIXELS within HEAD_SHIFT_SECONDS
+HEAD_SHIFT = 0.25  # probability of a quick head movement, HEAD_SHIFT_PIXELS within HEAD_SHIFT_SECONDS
 HEAD_SHIFT_PIXELS = (1.0, 4.0)
 HEAD_SHIFT_SECONDS = (0.15, 0.5)
-FLICKER = 0.006  # amplitude of the slow gain of the light
-NOISE = (2.0, 3.0)  # grey levels of 255 at mid grey, per subject; the variance grows with the light
+FLICKER = 0.015  # amplitude of the slow gain of the light
+NOISE = (5.0, 9.0)  # levels of 255 in each colour at mid grey (luma: 2/3 of it), per subject; grows with the light
 JPEG_QUALITY = (92, 95)
 
 SMALLEST = 64  # pixels; below, a peak of one pixel in 256 is a quarter of a pixel and drowns in noise
 
 # One random stream for each purpose, so that a change to one leaves the others as they are.
-_SITTER_STREAM, _RECORDING_STREAM, _ORDER_STREAM, _CLIP_STREAM, _SCENE_STREAM, _SENSOR_STREAM, NAME_STREAM = range(7)
+(
+    _SITTER_STREAM,
+    _RECORDING_STREAM,
+    _ORDER_STREAM,
+    _CLIP_STREAM,
+    _SCENE_STREAM,
+    _SENSOR_STREAM,
+    NAME_STREAM,
+    CODER_STREAM,
+) = range(8)
 _REPRESSION_UNITS = {14, 15, 17, 24}  # the negative units that hold a face back rather than show dislike
 
 

@@ -1,6 +1,7 @@
 """A corpus that anyone may share: drawn faces, moved by facial action units, written in the layout of CASME II."""
 
 import io
+import math
 import multiprocessing
 import os
 import shutil
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import av
 import cv2
+import numpy as np
 from openpyxl import Workbook
 from openpyxl.writer.excel import ExcelWriter
 from tqdm import tqdm
 
 from mer_hf.corpora.rendering import (
+    CODER_STREAM,
     NAME_STREAM,
     SMALLEST,
+    RenderedClip,
     check_at_least,
     check_rate,
     draw_recording,
@@ -42,6 +46,12 @@ COLUMNS = (
     "Objective Classes",
 )
 
+# Coders go through a clip frame by frame and do not agree to the frame, least of all on the apex, where the motion is
+# slowest. Deviations in seconds, set by judgement; frames are written for EDGE seconds before the onset and after the
+# offset.
+CODING_ERROR = {"onset": 0.010, "apex": 0.030, "offset": 0.020}
+EDGE = 0.05
+
 _PINNED_TIME = datetime(2019, 7, 1)
 
 
@@ -58,10 +68,11 @@ def synthesize(
 ) -> Path:
     """Render a corpus and write it as CASME II lies on disk.
 
-    Writes `CASME2_RAW_selected/sub01/EP01_01f/img46.jpg`, the frames from onset to offset, and the sheet
-    `CASME2-coding-20190701.xlsx`, whose action units are all those that move. Every subject has as many clips of each
-    class as `clips` allows. The same arguments give the same bytes, whatever `num_proc`. Everything is written beside
-    `data_dir` and moved there when whole.
+    Writes `CASME2_RAW_selected/sub01/EP01_01f/img46.jpg`, the frames from just before the onset to just after the
+    offset, and the sheet `CASME2-coding-20190701.xlsx`, whose onset, apex and offset are as imprecise as a coder's, and
+    whose action units are all those that move. Every subject has as many clips of each class as `clips` allows. The
+    same arguments give the same bytes, whatever `num_proc`. Everything is written beside `data_dir` and moved there
+    when whole.
 
     Args:
         data_dir: folder to write; it must not exist, or be empty.
@@ -139,8 +150,9 @@ def _run(jobs: list[tuple], chunk: int, num_proc: int) -> Iterator[tuple]:
 def _write_clip(job: tuple[Path, int, int, float, int, int]) -> tuple:
     """Render and write one clip; return its row of the sheet."""
     root, subject, clip, fps, size, seed = job
-    rendered = render_clip(subject=subject, clip=clip, fps=fps, size=size, seed=seed)
+    rendered = render_clip(subject=subject, clip=clip, fps=fps, size=size, seed=seed, lead_in=EDGE, lead_out=EDGE)
     name, first = _clip_name(subject, clip, seed)
+    onset, apex, offset = code_clip(rendered, fps, random_stream(seed, CODER_STREAM, subject, clip))
     folder = root / FRAMES_FOLDER / f"sub{subject + 1:02d}" / name
     folder.mkdir(parents=True)
     quality = [cv2.IMWRITE_JPEG_QUALITY, draw_recording(subject, seed).jpeg_quality]
@@ -153,14 +165,28 @@ def _write_clip(job: tuple[Path, int, int, float, int, int]) -> tuple:
         f"{subject + 1:02d}",
         name,
         None,
-        first + rendered.onset,
-        first + rendered.apex,
-        first + rendered.offset,
+        first + onset,
+        first + apex,
+        first + offset,
         None,
         int(units) if units.isdecimal() else units,  # as in the release
         rendered.emotion,
         None,  # no objective class: nothing here reads it
     )
+
+
+def code_clip(clip: RenderedClip, fps: float, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Onset, apex and offset as a coder would note them: indices of frames, each later than the one before.
+
+    Each is off by a normal error of the deviation in CODING_ERROR, no more than EDGE; from onset to offset it stays
+    under half a second.
+    """
+    error = {name: np.clip(rng.normal(0, deviation), -EDGE, EDGE) for name, deviation in CODING_ERROR.items()}
+    onset = round(np.clip(clip.onset + error["onset"] * fps, 0, clip.apex - 1))
+    offset = round(np.clip(clip.offset + error["offset"] * fps, clip.apex + 1, len(clip.frames) - 1))
+    offset = min(offset, max(onset + 2, onset + math.ceil(fps / 2) - 1))
+    apex = round(np.clip(clip.apex + error["apex"] * fps, onset + 1, offset - 1))
+    return onset, apex, offset
 
 
 def _clip_name(subject: int, clip: int, seed: int) -> tuple[str, int]:

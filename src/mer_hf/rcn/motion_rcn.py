@@ -106,10 +106,12 @@ def moving_pixels(energies: np.ndarray) -> np.ndarray:
 
     Returns:
         (H, W) bool. Where opening by the disk of the release (radius 1 under 100 rows, 3 under 200, else 5) leaves
-        nothing, the mask is not opened.
+        nothing, the mask is not opened; where nothing moves at all, every pixel is in it.
     """
     mean = energies.mean(0)
-    mask = mean >= np.percentile(mean, 75)
+    mask = mean > np.percentile(mean, 75)
+    if not mask.any():
+        return np.ones_like(mask)
     radius = 1 if len(mean) < 100 else 3 if len(mean) < 200 else 5
     y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     disk = (x**2 + y**2 <= radius**2).astype(np.uint8)

@@ -37,16 +37,10 @@ class MicroExpressionClassificationPipeline(Pipeline):
         # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
         self.image_processor = self.video_processor
 
-    def _sanitize_parameters(
-        self, top_k: int | None = None, fps: float | None = None
-    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _sanitize_parameters(self, top_k: int | None = None) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
-        return (
-            {} if fps is None else {"fps": fps},
-            {},
-            {} if top_k is None else {"top_k": top_k},
-        )
+        return {}, {}, {} if top_k is None else {"top_k": top_k}
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify one video or several.
@@ -56,8 +50,6 @@ class MicroExpressionClassificationPipeline(Pipeline):
                 images, arrays, paths, or the `frames` of a clip out of `load_corpus`). Or a list of videos. Or a
                 generator or a `KeyDataset` of videos, which is answered by an iterator.
             top_k: How many labels, the likeliest first; all by default.
-            fps: Frames per second of arrays and lists of images (25 by default). Given with a video file, it replaces
-                the times of the file.
             batch_size: Videos that go through the model at once (1 by default).
             num_workers: Processes that decode and prepare videos, beside this one (0 by default).
 
@@ -75,9 +67,9 @@ class MicroExpressionClassificationPipeline(Pipeline):
         results = super().__call__(sources, **kwargs)
         return results[0] if is_one else results
 
-    def preprocess(self, source: Any, fps: float | None = None) -> BatchFeature:
+    def preprocess(self, source: Any) -> BatchFeature:
         """One video in any form -> `pixel_values_videos`, (1, T, C, H, W)."""
-        return self.video_processor([load_video(source, fps)], return_tensors="pt").to(self.dtype)
+        return self.video_processor([load_video(source)], return_tensors="pt").to(self.dtype)
 
     def _forward(self, model_inputs: dict[str, Any]) -> ModelOutput:
         return self.model(**model_inputs)

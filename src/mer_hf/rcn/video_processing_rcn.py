@@ -28,9 +28,10 @@ class ClipSequence:
     """A clip before its time is resampled.
 
     Attributes:
-        frames: (S, C, H, W): grey or colour crops, uint8; or flow from the onset to frames around the apex, float32.
-        reference: (S', C, H, W) of the same kind, the frames around the onset, which are subtracted; S' is 0 where
-            nothing is.
+        frames: (S, C, H, W): grey or colour crops, uint8; or flow from the onset to the frames around the apex, which
+            is the middle one, float32.
+        reference: (S', C, H, W): flow from the onset to the frames after it, among which jitter draws another onset.
+            Otherwise S' is 0.
     """
 
     frames: np.ndarray
@@ -58,7 +59,8 @@ class RcnVideoKwargs(VideosKwargs, total=False):
     connectivity: str
     num_channels: int
     interpolation: str
-    window: float
+    apex_window: float
+    onset_window: float
 
 
 class RcnVideoProcessor(BaseVideoProcessor):
@@ -70,9 +72,11 @@ class RcnVideoProcessor(BaseVideoProcessor):
         num_frames: T of a model input.
         size: height and width of a model input.
         crop_size: the face crop that flow is computed on, in pixels (geometric only).
-        interpolation: how time is resampled where it is not jittered: `linear`, `tim`, or a kernel of `temporal_rcn`.
-        window: seconds before and after the apex, and after the onset, whose flow is averaged by `interpolation`; at
-            frame rates under 1 / (2 * window) the onset and apex frames stand alone (geometric only).
+        interpolation: how time is resampled to T frames where it is not jittered: `linear`, `tim`, or a kernel of
+            `temporal_rcn` (appearance and sequence only).
+        apex_window: seconds before and after the apex, from whose frames jitter draws an apex in training (geometric
+            only).
+        onset_window: seconds after the onset, from whose frames jitter draws an onset in training (geometric only).
         image_mean, image_std: of the values in [0, 1], for backbones that were trained on normalised pictures.
 
     Raises:
@@ -86,8 +90,9 @@ class RcnVideoProcessor(BaseVideoProcessor):
     num_frames = 1
     size = {"height": 60, "width": 60}  # noqa: RUF012 - transformers reads and copies the defaults from the class
     crop_size = {"height": 128, "width": 128}  # noqa: RUF012
-    interpolation = "triangle"
-    window = 0.02
+    interpolation = "linear"
+    apex_window = 0.04
+    onset_window = 0.02
     image_mean = 0.0
     image_std = 1.0
     resample = None
@@ -104,12 +109,13 @@ class RcnVideoProcessor(BaseVideoProcessor):
                 f"{self.connectivity} takes {channels[self.connectivity]} channels, got {self.num_channels}"
             )
 
-    def clip_sequence(self, video: Video, apex: int | None = None) -> ClipSequence:
+    def clip_sequence(self, video: Video, apex: int | None = None, windows: bool = False) -> ClipSequence:
         """A clip, from onset to offset, before its time is resampled.
 
         Args:
             video: at least two frames.
             apex: index of its apex frame; spotted where it is None and needed.
+            windows: whether to include the frames around apex and onset that jitter draws from.
 
         Raises:
             VideoError: for a single frame, where there is no motion to see.
@@ -121,7 +127,9 @@ class RcnVideoProcessor(BaseVideoProcessor):
         if apex is not None and not 0 <= apex < total:
             raise ValueError(f"apex is frame {apex} of a clip of {total} frames")
         if self.connectivity == "geometric":
-            return self._flow_sequence(to_grey(crop_frames(video.frames, self.crop_size["height"])), video.fps, apex)
+            grey = to_grey(crop_frames(video.frames, self.crop_size["height"]))
+            apex = max(1, spot_apex(grey) if apex is None else apex)  # the motion needs a frame before its apex
+            return self._flow_sequence(grey, apex, video.fps if windows else 0.0)
         height, width = self.size["height"], self.size["width"]
         frames = crop_frames(video.frames, max(height, width))
         if self.num_channels == 1:
@@ -131,19 +139,17 @@ class RcnVideoProcessor(BaseVideoProcessor):
         frames = frames[:, top : top + height, left : left + width]
         return ClipSequence(np.moveaxis(frames, 3, 1), np.empty((0, self.num_channels, height, width), np.uint8))
 
-    def _flow_sequence(self, grey: np.ndarray, fps: float, apex: int | None) -> ClipSequence:
-        last = len(grey) - 1
-        apex = max(1, spot_apex(grey) if apex is None else apex)  # the motion needs a frame before its apex
-        reach = round(self.window * fps)
-        onset_frames = range(min(reach + 1, apex))
-        apex_frames = range(max(apex - reach, len(onset_frames)), min(apex + reach, last) + 1)
+    def _flow_sequence(self, grey: np.ndarray, apex: int, fps: float) -> ClipSequence:
+        onsets = range(min(round(self.onset_window * fps) + 1, apex))
+        # as far on one side of the apex as on the other, so that it stays in the middle
+        reach = min(round(self.apex_window * fps), apex - len(onsets), len(grey) - 1 - apex)
         size = (self.size["width"], self.size["height"])
 
         def flows(indices: range) -> np.ndarray:
             fields = [optical_flow(grey[0], grey[index]) for index in indices]
             return np.stack([[cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in f] for f in fields])
 
-        return ClipSequence(flows(apex_frames), flows(onset_frames))
+        return ClipSequence(flows(range(apex - reach, apex + reach + 1)), flows(onsets))
 
     def model_input(
         self,
@@ -167,31 +173,27 @@ class RcnVideoProcessor(BaseVideoProcessor):
         Returns:
             pixel_values_videos, (B, T, C, H, W) float32.
         """
-
-        def over_time(clips: Tensor, lengths: Tensor, num_frames: int) -> Tensor:
-            if jitter is None:
-                operator = self._operator(lengths, num_frames, clips.shape[1])
-            else:
-                operator = jitter(lengths, num_frames, generator, clips.shape[1])
-            return apply_operator(operator, clips.float())
-
-        clips = over_time(frames, lengths, self.num_frames)
-        if reference.shape[1]:
-            clips = clips - over_time(reference, reference_lengths, 1)
+        frames = frames.float()
         if self.connectivity == "geometric":
-            return flow_picture(clips, self.num_channels)
-        mean, std = (
-            torch.as_tensor(value, device=clips.device).reshape(-1, 1, 1) for value in (self.image_mean, self.image_std)
-        )
-        return (clips / 255 - mean) / std
-
-    def _operator(self, lengths: Tensor, num_frames: int, max_length: int) -> Tensor:
-        if self.interpolation == "linear":
-            return linear_operator(lengths, num_frames, max_length)
-        if self.interpolation == "tim":
-            return tim_operator(lengths, num_frames, max_length)
-        keep = torch.arange(max_length, device=lengths.device) < lengths[:, None]
-        return resize_operator(keep, num_frames, [self.interpolation] * len(lengths))
+            if jitter is None:
+                apex = frames[torch.arange(len(frames), device=frames.device), lengths // 2]
+                return flow_picture(apex[:, None], self.num_channels)
+            flow = _drawn_frame(frames, lengths, jitter, generator)
+            if reference.shape[1]:
+                # motion from a later onset is, to first order, the motion from the first frame less that to the onset
+                flow = flow - _drawn_frame(reference, reference_lengths, jitter, generator)
+            return flow_picture(flow, self.num_channels)
+        if jitter is not None:
+            operators = jitter(lengths, self.num_frames, generator, frames.shape[1])
+        elif self.interpolation == "linear":
+            operators = linear_operator(lengths, self.num_frames, frames.shape[1])
+        elif self.interpolation == "tim":
+            operators = tim_operator(lengths, self.num_frames, frames.shape[1])
+        else:
+            keep = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
+            operators = resize_operator(keep, self.num_frames, [self.interpolation] * len(lengths))
+        mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
+        return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
     def preprocess(self, videos: Any, apex: int | None = None, return_tensors: str = "pt") -> BatchFeature:
         """Model inputs of videos.
@@ -213,6 +215,13 @@ class RcnVideoProcessor(BaseVideoProcessor):
             sequence = self.clip_sequence(load_video(source), apex)
             inputs.append(self.model_input(**collate_sequences([sequence])))
         return BatchFeature({"pixel_values_videos": torch.cat(inputs)}, tensor_type=return_tensors)
+
+
+def _drawn_frame(clips: Tensor, lengths: Tensor, jitter: TemporalJitter, generator: torch.Generator) -> Tensor:
+    """One frame of each jittered clip, drawn evenly: (B, S, C, H, W) -> (B, 1, C, H, W)."""
+    operators = jitter(lengths, clips.shape[1], generator, clips.shape[1])
+    rows = torch.randint(clips.shape[1], lengths.shape, generator=generator).to(clips.device)
+    return apply_operator(operators[torch.arange(len(clips), device=clips.device), rows][:, None], clips.float())
 
 
 def collate_sequences(sequences: list[ClipSequence]) -> dict[str, Tensor]:

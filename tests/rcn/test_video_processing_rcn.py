@@ -1,0 +1,195 @@
+"""What the network is given: crops, flow windows, jittered and resampled time, and the way there and back on disk."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mer_hf.corpora import rendering
+from mer_hf.corpora.rendering import render_clip
+from mer_hf.rcn.decoding_rcn import Video, VideoError
+from mer_hf.rcn.motion_rcn import flow_picture, optical_flow
+from mer_hf.rcn.temporal_rcn import KERNELS, TemporalJitter, linear_operator
+from mer_hf.rcn.video_processing_rcn import (
+    ClipSequence,
+    RcnVideoProcessor,
+    collate_sequences,
+    crop_frames,
+    to_grey,
+)
+
+GEOMETRIC = {"size": {"height": 16, "width": 16}, "crop_size": {"height": 32, "width": 32}}
+APPEARANCE = {
+    "connectivity": "appearance",
+    "num_channels": 1,
+    "num_frames": 5,
+    "size": {"height": 12, "width": 8},
+}
+SEQUENCE = {**APPEARANCE, "connectivity": "sequence", "num_channels": 3, "size": {"height": 12, "width": 12}}
+
+
+def video(frames: int = 30, fps: float = 100.0, size: int = 40) -> Video:
+    rng = np.random.default_rng(0)
+    scene = cv2.GaussianBlur(rng.integers(0, 256, (size, size + frames, 3), dtype=np.uint8), (0, 0), 1.5)
+    pictures = np.stack([scene[:, index : index + size] for index in range(frames)])
+    return Video(np.ascontiguousarray(pictures), np.arange(frames) / fps)
+
+
+@pytest.fixture(scope="module")
+def face():
+    return render_clip(subject=3, clip=0, emotion_class="surprise", size=96, fps=200.0)
+
+
+def test_a_crop_is_the_largest_centred_square():
+    frames = np.arange(2 * 6 * 10 * 3, dtype=np.uint8).reshape(2, 6, 10, 3)
+    np.testing.assert_array_equal(crop_frames(frames, 6), frames[:, :, 2:8])
+    np.testing.assert_array_equal(crop_frames(frames.transpose(0, 2, 1, 3), 6), frames.transpose(0, 2, 1, 3)[:, 2:8])
+
+
+def test_the_flow_of_a_window_is_that_of_its_frames_one_by_one():
+    processor = RcnVideoProcessor(**GEOMETRIC, apex_window=0.03, onset_window=0.02)
+    clip = video(fps=100.0)
+    sequence = processor.clip_sequence(clip, apex=12, windows=True)
+    grey = to_grey(crop_frames(clip.frames, 32))
+    for index, flow in enumerate(sequence.frames):
+        expected = [
+            cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in optical_flow(grey[0], grey[9 + index])
+        ]
+        np.testing.assert_array_equal(flow, np.stack(expected))
+    assert len(sequence.frames) == 7  # 30 ms on both sides of the apex
+    assert len(sequence.reference) == 3  # the onset and 20 ms after it
+    assert np.abs(sequence.reference[0]).max() < 0.05  # the onset does not move against itself
+
+
+@pytest.mark.parametrize(("apex", "frames"), [(28, 3), (29, 1), (4, 3), (1, 1), (0, 1), (12, 7)])
+def test_the_apex_stays_in_the_middle_of_its_window(apex, frames):
+    processor = RcnVideoProcessor(**GEOMETRIC, apex_window=0.03, onset_window=0.02)
+    sequence = processor.clip_sequence(video(), apex, windows=True)
+    assert len(sequence.frames) == frames
+    grey = to_grey(crop_frames(video().frames, 32))
+    middle = cv2.resize(optical_flow(grey[0], grey[max(apex, 1)])[0], (16, 16), interpolation=cv2.INTER_AREA)
+    np.testing.assert_array_equal(sequence.frames[frames // 2, 0], middle)
+
+
+def test_a_slow_camera_leaves_onset_and_apex_alone():
+    sequence = RcnVideoProcessor(**GEOMETRIC).clip_sequence(video(frames=8, fps=10.0), apex=4, windows=True)
+    assert len(sequence.frames) == len(sequence.reference) == 1
+
+
+def test_a_clip_without_apex_has_it_spotted(face):
+    processor = RcnVideoProcessor(**GEOMETRIC)
+    clip = Video(face.frames, np.arange(len(face.frames)) / 200)
+    sequence = processor.clip_sequence(clip)
+    assert sequence.frames.shape[1:] == (2, 16, 16)
+    assert len(sequence.frames) % 2 == 1
+
+
+@pytest.mark.parametrize("windows", [True, False])
+def test_geometric_input_is_the_picture_of_the_flow_from_onset_to_apex(windows):
+    processor = RcnVideoProcessor(**GEOMETRIC)
+    sequence = processor.clip_sequence(video(), apex=12, windows=windows)
+    grey = to_grey(crop_frames(video().frames, 32))
+    flow = [cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA) for part in optical_flow(grey[0], grey[12])]
+    picture = processor.model_input(**collate_sequences([sequence]))
+    torch.testing.assert_close(picture[0, 0], flow_picture(torch.from_numpy(np.stack(flow)), 3))
+
+
+def test_jitter_draws_apex_and_onset_from_their_windows():
+    """With nearest-frame kernels and no drops, a drawn picture is that of one frame of each window."""
+    processor = RcnVideoProcessor(**GEOMETRIC, apex_window=0.03, onset_window=0.02)
+    sequence = processor.clip_sequence(video(), apex=12, windows=True)
+    jitter = TemporalJitter(ratios=(0.0,), kernels=("nearest",))
+    batch = collate_sequences([sequence] * 40)
+    drawn = processor.model_input(**batch, jitter=jitter, generator=torch.Generator().manual_seed(0))
+    frames, reference = torch.from_numpy(sequence.frames), torch.from_numpy(sequence.reference)
+    possible = {(a, o): flow_picture(frames[a] - reference[o], 3) for a in range(7) for o in range(3)}
+    seen = set()
+    for picture in drawn[:, 0]:
+        matches = [pair for pair, expected in possible.items() if torch.allclose(picture, expected, atol=1e-4)]
+        assert matches
+        seen.update(matches)
+    assert {a for a, _ in seen} == set(range(7))
+    assert {o for _, o in seen} == set(range(3))
+
+
+def test_frames_are_resampled_in_time_and_scaled():
+    processor = RcnVideoProcessor(**SEQUENCE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.2, 0.1])
+    clip = video(frames=9)
+    pixels = processor([clip])["pixel_values_videos"]
+    crops = torch.from_numpy(np.moveaxis(crop_frames(clip.frames, 12), 3, 1)).float() / 255
+    resampled = torch.einsum("ts,schw->tchw", linear_operator(torch.tensor([9]), 5)[0], crops)
+    mean, std = (torch.tensor(values)[:, None, None] for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.1]))
+    torch.testing.assert_close(pixels[0], (resampled - mean) / std)
+
+
+def test_a_narrow_input_sees_the_middle_columns_of_the_square():
+    processor = RcnVideoProcessor(**APPEARANCE)
+    clip = video(frames=5)
+    pixels = processor([clip])["pixel_values_videos"]
+    middle = to_grey(crop_frames(clip.frames, 12))[:, :, 2:10]
+    torch.testing.assert_close(pixels[0, :, 0], torch.from_numpy(middle).float() / 255)
+
+
+@pytest.mark.parametrize("options", [GEOMETRIC, APPEARANCE, SEQUENCE])
+def test_videos_of_different_lengths_are_prepared_together_as_alone(options):
+    processor = RcnVideoProcessor(**options)
+    clips = [video(frames=30), video(frames=6), video(frames=2)]
+    batch = processor.model_input(**collate_sequences([processor.clip_sequence(clip, windows=True) for clip in clips]))
+    for clip, together in zip(clips, batch, strict=True):
+        torch.testing.assert_close(processor(clip)["pixel_values_videos"][0], together)
+
+
+@pytest.mark.parametrize("options", [GEOMETRIC, APPEARANCE, SEQUENCE])
+def test_a_saved_processor_prepares_equally(options, tmp_path):
+    processor = RcnVideoProcessor(**options)
+    processor.save_pretrained(tmp_path)
+    loaded = RcnVideoProcessor.from_pretrained(tmp_path)
+    assert loaded.to_dict() == processor.to_dict()
+    first, second = (p(video())["pixel_values_videos"] for p in (processor, loaded))
+    assert torch.equal(first, second)
+
+
+def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
+    monkeypatch.setattr(rendering, "NOISE", (0.5, 0.5))
+    options = {**GEOMETRIC, "crop_size": {"height": 128, "width": 128}}
+    pictures = []
+    for fps in (200.0, 50.0):
+        clip = render_clip(subject=3, clip=0, emotion_class="surprise", fps=fps)
+        seen = Video(clip.frames, np.arange(len(clip.frames)) / fps)
+        pictures.append(RcnVideoProcessor(**options)([seen], apex=clip.apex)["pixel_values_videos"][0, 0])
+    similarity = torch.cosine_similarity(*(picture[:2].flatten() for picture in pictures), dim=0)
+    assert similarity > 0.75
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"connectivity": "optical"}, "one of geometric, appearance, sequence, got 'optical'"),
+        ({"connectivity": "appearance", "num_channels": 3}, r"appearance takes \(1,\) channels, got 3"),
+        ({"interpolation": "spline"}, f"linear, tim, {', '.join(KERNELS)}, got 'spline'"),
+    ],
+)
+def test_options_out_of_range_are_refused(options, says):
+    with pytest.raises(ValueError, match=says):
+        RcnVideoProcessor(**options)
+
+
+def test_a_single_frame_shows_no_motion():
+    with pytest.raises(VideoError, match="at least 2 frames to show a motion, this one has 1"):
+        RcnVideoProcessor(**GEOMETRIC)([video(frames=1)])
+
+
+def test_an_apex_outside_the_clip_is_refused():
+    with pytest.raises(ValueError, match="apex is frame 30 of a clip of 30 frames"):
+        RcnVideoProcessor(**GEOMETRIC).clip_sequence(video(frames=30), apex=30)
+
+
+def test_collated_sequences_are_padded_to_the_longest():
+    sequences = [
+        ClipSequence(np.ones((n, 2, 4, 4), np.float32), np.ones((m, 2, 4, 4), np.float32)) for n, m in [(3, 1), (5, 2)]
+    ]
+    batch = collate_sequences(sequences)
+    assert batch["frames"].shape == (2, 5, 2, 4, 4)
+    assert batch["frames"][0, 3:].abs().sum() == 0
+    assert batch["lengths"].tolist() == [3, 5]
+    assert batch["reference_lengths"].tolist() == [1, 2]
