@@ -4,7 +4,7 @@ import torch
 from datasets import Array2D, Array3D, Array4D, ClassLabel, Dataset, Features, Image, List, Value, load_from_disk
 from PIL import Image as Picture
 
-from mer_hf.preparation import DatasetError, check_dataset, prepare, ready_input, samples, with_identity
+from mer_hf.preparation import DatasetError, _apex_index, check_dataset, prepare, ready_input, samples, with_identity
 from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor, collate_sequences
 
@@ -127,7 +127,7 @@ def test_the_released_apex_decides_which_motion_is_seen_and_none_is_spotted(make
     for apex in ("41", "44", None):
         (sample,) = samples(replaced(dataset, 0, apex=apex), processor)
         frames = load_video(dataset[0]["frames"], fps=100.0)
-        expected = processor.clip_sequence(frames, None if apex is None else int(apex) - 40)
+        expected = processor.clip_sequence(frames, None if apex is None else int(apex) - 40, windows=True)
         np.testing.assert_array_equal(sample["sequence"].frames, expected.frames)
         by_apex[apex] = sample["sequence"].frames
     assert not np.array_equal(by_apex["41"], by_apex["44"])
@@ -171,9 +171,9 @@ def count_preparations(monkeypatch):
     counted = []
     real = RcnVideoProcessor.clip_sequence
 
-    def counting(processor, video, apex=None):
+    def counting(processor, video, *args, **kwargs):
         counted.append(len(video.frames))
-        return real(processor, video, apex)
+        return real(processor, video, *args, **kwargs)
 
     monkeypatch.setattr(RcnVideoProcessor, "clip_sequence", counting)
     return counted
@@ -286,3 +286,18 @@ NESTED = List(List(List(Value("float32"))))
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):
         samples(dataset, processor_of("geometric"))
+
+
+@pytest.mark.parametrize(
+    ("row", "total", "index"),
+    [
+        ({"onset": 100, "apex": 120, "offset": 140}, 41, 20),
+        ({"onset": 100, "apex": 120, "offset": 140}, 21, 10),  # every second frame is missing
+        ({"onset": "100", "apex": "140", "offset": "140"}, 41, 40),
+        ({"onset": 100, "apex": 120}, 41, 20),
+        ({"onset": 100, "apex": None, "offset": 140}, 41, None),
+        ({}, 41, None),
+    ],
+)
+def test_the_apex_is_found_among_the_frames(row, total, index):
+    assert _apex_index(row, total) == index

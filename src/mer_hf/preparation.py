@@ -106,13 +106,24 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
 
 def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
     cv2.setNumThreads(1)  # the clips are shared out over processes
-    known = row.get("apex") is not None and row.get("onset") is not None
     try:
-        apex = int(row["apex"]) - int(row["onset"]) if known else None  # sheets may hold numbers as text
-        sequence = processor.clip_sequence(load_video(row["frames"], fps=row.get("fps")), apex, windows=True)
+        video = load_video(row["frames"], fps=row.get("fps"))
+        sequence = processor.clip_sequence(video, _apex_index(row, len(video.frames)), windows=True)
     except ValueError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
     return {"frames": sequence.frames, "reference": sequence.reference}
+
+
+def _apex_index(row: dict[str, Any], total: int) -> int | None:
+    """Where the annotated apex is among the frames of a clip; None where it is not known.
+
+    Where frames are missing it is the place as far along the clip, for the frames do not say which ones.
+    """
+    if row.get("apex") is None or row.get("onset") is None:
+        return None
+    onset, apex = int(row["onset"]), int(row["apex"])  # sheets may hold numbers as text
+    last = int(row["offset"]) - onset if row.get("offset") is not None else total - 1
+    return round((apex - onset) * (total - 1) / last) if last > 0 else apex - onset
 
 
 def _code_digest() -> str:
