@@ -87,7 +87,12 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
     Raises:
         RecipeError: for a file that cannot be read, an unknown key, or a value of the wrong kind.
     """
-    parser = HfArgumentParser((Recipe, TrainingArguments), description=__doc__)
+    parser = HfArgumentParser(
+        (Recipe, TrainingArguments),
+        usage="mer-hf train [RECIPE.yaml] [--OPTION VALUE ...]",
+        description="Train and test a model by a recipe; options outdo its entries. Those of a recipe come first, then "
+        "those of transformers.TrainingArguments.",
+    )
     parser.error = _refuse
     parser.set_defaults(**DEFAULTS)
     argv = list(argv)
