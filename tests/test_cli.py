@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import version
 
 import av
@@ -11,8 +12,9 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
-from mer_hf.cli import main
+from mer_hf.cli import _load_dataset, main
 from mer_hf.hub import save_model_folder
+from mer_hf.recipes import Recipe
 
 COMMANDS = ("synthesize", "train", "evaluate", "predict")
 
@@ -260,3 +262,10 @@ def test_a_fault_of_the_program_keeps_its_traceback(monkeypatch, tmp_path):
     monkeypatch.setattr("mer_hf.corpora.synthetic.synthesize", faulty)
     with pytest.raises(ValueError, match="line 1 column 2"):
         main(["synthesize", str(tmp_path / "corpus")])
+
+
+def test_train_reads_a_corpus_at_the_frame_rate_of_the_recipe(tmp_path):
+    main(["synthesize", str(tmp_path / "corpus"), "--subjects", "1", "--clips", "3", "--fps", "50", "--size", "64"])
+    own = Recipe(data_dir=str(tmp_path / "corpus"))
+    assert set(_load_dataset(own)["fps"]) == {200.0}
+    assert set(_load_dataset(replace(own, fps=50.0))["fps"]) == {50.0}

@@ -162,7 +162,7 @@ def _load_dataset(recipe: "Recipe") -> "Dataset":
     from .corpora import CORPORA, load_corpus
 
     if recipe.dataset in CORPORA:
-        return load_corpus(recipe.dataset, recipe.data_dir, recipe.label_set, num_proc=recipe.num_proc)
+        return load_corpus(recipe.dataset, recipe.data_dir, recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc)
     known = f"expected a corpus ({', '.join(CORPORA)}) or the folder of a saved datasets.Dataset"
     if not Path(recipe.dataset).is_dir():
         raise CommandError(f"the dataset {recipe.dataset!r} is no corpus and no folder; {known}")

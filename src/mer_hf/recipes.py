@@ -36,6 +36,9 @@ class Recipe:
         default="synthetic", metadata={"help": "A corpus by name, or the folder of a saved datasets.Dataset."}
     )
     data_dir: str | None = field(default=None, metadata={"help": "Where the release of the corpus was unpacked."})
+    fps: float | None = field(
+        default=None, metadata={"help": "Frame rate of the frames on disk, where it is not the corpus's own."}
+    )
     label_set: str = field(default="3class", metadata={"help": "3class, 5class or native (corpora only)."})
     protocol: Literal["loso", "lovo", "kfold", "none"] = field(
         default="loso", metadata={"help": "Who is held out; none only trains on all clips."}
