@@ -38,7 +38,7 @@ def shuffle_within_subjects(dataset: Dataset, seed: int = 0) -> Dataset:
 
 def run(recipe: str, output_dir: Path, num_proc: int, *options: str) -> dict[str, float]:
     """Run a recipe in `num_proc` processes that share the folds; the mean and deviation of its scores over seeds."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(num_proc)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_proc)]
     command = [*launch, str(SCRIPTS / "train.py"), str(SCRIPTS / "recipes" / recipe), "--output_dir", str(output_dir)]
     subprocess.run([*command, *options], check=True)
     results = json.loads((output_dir / "results.json").read_text())
