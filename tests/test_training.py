@@ -512,8 +512,6 @@ def test_another_recipe_or_other_data_in_the_same_folder_is_refused_with_what_di
     assert (states(output_dir), len(trained)) == (before, count)
 
 
-# torch says so on a machine without an accelerator, where nobody asked for the CPU
-@pytest.mark.filterwarnings("ignore:'pin_memory' argument is set as true:UserWarning")
 def test_a_run_may_go_on_on_another_device_or_with_another_number_of_processes(make_clips, tmp_path):
     options = {"protocol": "none", "num_train_epochs": 1}
     run(make_clips("flow"), *recipe_of(tmp_path / "out", **options))

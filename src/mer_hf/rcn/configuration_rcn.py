@@ -6,6 +6,16 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+# Xia et al., IEEE TMM 2020, authors' MATLAB release: three sections of depth 3, unshared
+_STRCN: dict[str, Any] = {
+    "backbone": "strcn_stem",
+    "backbone_kwargs": {"width": 512},
+    "shared_weights": False,
+    "shared_norm": False,
+    "section_pools": [4, 2, 2],
+    "grid_size": 1,
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     # Xia et al., IEEE TIP 2020, authors' PyTorch release: one recurrent section with shared weights on a flow picture
     "rcn": {
@@ -18,32 +28,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "section_pools": [2],
         "grid_size": 5,
     },
-    # Xia et al., IEEE TMM 2020, authors' MATLAB release: three sections of depth 3, unshared, on a P x T matrix
-    "strcn-a": {
-        "connectivity": "appearance",
-        "backbone": "strcn_stem",
-        "backbone_kwargs": {"width": 512},
-        "num_channels": 1,
-        "num_frames": 30,
-        "image_size": [64, 48],
-        "shared_weights": False,
-        "shared_norm": False,
-        "section_pools": [4, 2, 2],
-        "grid_size": 1,
-    },
-    # the same network on onset -> apex flow
-    "strcn-g": {
-        "connectivity": "geometric",
-        "backbone": "strcn_stem",
-        "backbone_kwargs": {"width": 512},
-        "num_channels": 2,
-        "num_frames": 1,
-        "image_size": [300, 245],
-        "shared_weights": False,
-        "shared_norm": False,
-        "section_pools": [4, 2, 2],
-        "grid_size": 1,
-    },
+    # on the P x T matrix of a clip
+    "strcn-a": {**_STRCN, "connectivity": "appearance", "num_channels": 1, "num_frames": 30, "image_size": [64, 48]},
+    # on onset -> apex flow
+    "strcn-g": {**_STRCN, "connectivity": "geometric", "num_channels": 2, "num_frames": 1, "image_size": [300, 245]},
 }
 
 
