@@ -3,17 +3,19 @@
 pixel_values_videos (B, T, C, H, W)
   -> arrange: one map or a sequence of maps, by connectivity
   -> timm backbone: features
-  -> RecurrentSection(s): RecurrentConvLayer, max-pooling, dropout
+  -> RecurrentSection(s): RecurrentConvLayer, max-pooling, dropout; attention before, in or after them
   -> grid average -> linear layer -> logits (B, classes), and the loss where labels come
+  -> mean over the mirrored clip and over the members of an ensemble, where there are any
 """
 
+import copy
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, register_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
@@ -21,70 +23,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
 
 from .configuration_rcn import RcnConfig
-
-
-class RcnStem(nn.Module):
-    """The papers' own stem as a timm model: one convolution, batch normalisation, ReLU, max-pooling, dropout."""
-
-    def __init__(self, in_chans: int, width: int, kernel_size: int, padding: int, pool: int, drop_rate: float) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(in_chans, width, kernel_size, padding=padding)
-        self.norm = nn.BatchNorm2d(width)
-        self.act = nn.ReLU()
-        self.pool = nn.MaxPool2d(pool, ceil_mode=True)
-        self.drop = nn.Dropout(drop_rate)
-        self.feature_info = [{"num_chs": width, "reduction": pool, "module": "drop"}]
-        _initialise_conv(self.conv)
-
-
-def _stem_cfg(**kwargs: Any) -> dict[str, Any]:
-    return {"num_classes": 0, "first_conv": "conv", "classifier": None, **kwargs}
-
-
-default_cfgs = generate_default_cfgs(
-    {
-        "rcn_stem": _stem_cfg(input_size=(3, 60, 60)),
-        "strcn_stem": _stem_cfg(input_size=(1, 300, 245)),
-    }
-)
-
-
-def _build_stem(variant: str, pretrained: bool, stem: dict[str, Any], **kwargs: Any) -> nn.Module:
-    if not kwargs.get("features_only"):
-        raise ValueError(f"{variant} has no classifier of its own: create it with features_only=True")
-    return build_model_with_cfg(
-        RcnStem,
-        variant,
-        pretrained,
-        feature_cfg={"flatten_sequential": True, "out_indices": (0,)},
-        kwargs_filter=("num_classes", "global_pool", "img_size"),
-        **{**stem, **kwargs},
-    )
-
-
-def _register_once(entrypoint: Any) -> Any:
-    # a pushed model brings this file along: where mer_hf is imported as well, the two share timm's one registry
-    return entrypoint if is_model(entrypoint.__name__) else register_model(entrypoint)
-
-
-@_register_once
-def rcn_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The stem of the RCNs of 2020: 5x5 convolution without padding, max-pooling 2, dropout .5, 32 maps."""
-    stem = {"width": 32, "kernel_size": 5, "padding": 0, "pool": 2, "drop_rate": 0.5}
-    return _build_stem("rcn_stem", pretrained, stem, **kwargs)
-
-
-@_register_once
-def strcn_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
-    """The stem of the STRCNs of 2018 and 2019: 3x3 convolution, max-pooling 4, 512 maps."""
-    stem = {"width": 512, "kernel_size": 3, "padding": 1, "pool": 4, "drop_rate": 0.0}
-    return _build_stem("strcn_stem", pretrained, stem, **kwargs)
-
-
-def _initialise_conv(conv: nn.Conv2d) -> None:
-    init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # authors' release, 2020
-    if conv.bias is not None:
-        init.zeros_(conv.bias)
+from .released_rcn import copy_released, released_config
+from .stems_rcn import Dropout, initialise_conv, rcn_stem, rcn_wide_stem, strcn_stem
 
 
 class RcnBackbone(nn.Module):
@@ -93,6 +33,8 @@ class RcnBackbone(nn.Module):
     def __init__(self, config: RcnConfig) -> None:
         super().__init__()
         kwargs = dict(config.backbone_kwargs or {})
+        if config.backbone in ("rcn_stem", "strcn_stem"):
+            kwargs = {"ceil_mode": config.ceil_mode, **kwargs}
         if config.out_indices is not None:
             kwargs["out_indices"] = tuple(config.out_indices)
         self.model = timm.create_model(config.backbone, features_only=True, in_chans=config.num_channels, **kwargs)
@@ -105,7 +47,35 @@ class RcnBackbone(nn.Module):
         if str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC"):
             maps = [level.permute(0, 3, 1, 2) for level in maps]
         smallest = min((level.shape[-2:] for level in maps), key=lambda size: size[0] * size[1])
-        return torch.cat([F.adaptive_avg_pool2d(level, smallest) for level in maps], 1)
+        maps = [level if level.shape[-2:] == smallest else F.adaptive_avg_pool2d(level, smallest) for level in maps]
+        return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
+
+
+def class_activation(maps: Tensor, class_weights: Tensor) -> Tensor:
+    """Where the classes find their evidence: attention without a parameter of its own (Xia et al., TIP 2020).
+
+    The class-activation map of each class, its weights times the maps, averaged over channels, is scaled to [0, 1]
+    within a picture; the attention is their mean over classes. A class whose map is constant has no place to point to,
+    and counts as 0 (the authors' release divides 0 by 0 there).
+
+    Args:
+        maps: (B, C, h, w).
+        class_weights: (classes, C or 1, g, g), the linear layer's.
+
+    Returns:
+        (B, 1, g, g).
+    """
+    pooled = F.adaptive_avg_pool2d(maps, class_weights.shape[-2:])
+    activation = (pooled[:, None] * class_weights).mean(2)
+    activation = activation - activation.amin((2, 3), keepdim=True)
+    peak = activation.amax((2, 3), keepdim=True)
+    return (activation / torch.where(peak > 0, peak, 1)).mean(1, keepdim=True)
+
+
+def attend(maps: Tensor, seen: Tensor, class_weights: Tensor) -> Tensor:
+    """Weigh the places of maps (B, C, h, w) by the class activation of what is `seen`, enlarged without smoothing."""
+    attention = F.interpolate(class_activation(seen, class_weights), maps.shape[-2:])
+    return maps * attention.to(maps.dtype)
 
 
 class RecurrentConvLayer(nn.Module):
@@ -114,12 +84,16 @@ class RecurrentConvLayer(nn.Module):
     It starts from y_0 = f(W_f * x), with f = BN + ReLU, W_f 1x1 and W_r 3x3, both without a change of width. Driven by
     one map, it runs `recurrent_steps` steps on it; driven by the maps of T frames, it takes one step a frame,
     y_t = f(W_r * (x_t + y_{t-1})), and its states are the maps of T frames again.
+
+    With dense shortcuts (RCN-S; Xia et al., TIP 2020) a step sees all states before it:
+    y_k = f(W_r * (x + y_0 + ... + y_{k-1})).
     """
 
     def __init__(self, config: RcnConfig, channels: int) -> None:
         super().__init__()
         steps = 1 if config.connectivity == "sequence" else config.recurrent_steps
         self.steps = steps
+        self.dense_shortcuts = config.dense_shortcuts
         self.feed_forward = nn.Conv2d(channels, channels, 1)
         self.feed_forward_norm = nn.BatchNorm2d(channels)
         num_convs = min(steps, 1) if config.shared_weights else steps
@@ -127,23 +101,32 @@ class RecurrentConvLayer(nn.Module):
         self.recurrent = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in range(num_convs))
         self.recurrent_norm = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(num_norms))
 
-    def step(self, inputs: Tensor, state: Tensor, index: int) -> Tensor:
-        """One recurrent step: (B, C, h, w) inputs and state -> the next state."""
+    def first_state(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, C, h, w) -> y_0."""
+        return F.relu(self.feed_forward_norm(self.feed_forward(inputs)), inplace=True)
+
+    def step(self, inputs: Tensor, index: int) -> Tensor:
+        """Inputs (B, C, h, w), with the states that they come with -> the next state."""
         conv = self.recurrent[index % len(self.recurrent)]
         norm = self.recurrent_norm[index % len(self.recurrent_norm)]
-        return F.relu(norm(conv(inputs + state)))
+        return F.relu(norm(conv(inputs)), inplace=True)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, T, C, h, w) -> (B, T, C, h, w)."""
-        state = F.relu(self.feed_forward_norm(self.feed_forward(maps[:, 0])))
-        if maps.shape[1] == 1:
-            for index in range(self.steps):
-                state = self.step(maps[:, 0], state, index)
-            return state[:, None]
-        states = [state]
-        for inputs in maps[:, 1:].unbind(1):
-            states.append(self.step(inputs, states[-1], 0))
-        return torch.stack(states, 1)
+    def forward(self, maps: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """(B, T, C, h, w) -> (B, T, C, h, w); class weights (classes, C, g, g) make y_0 attend to where they point."""
+        if maps.shape[1] > 1:
+            states = [self.first_state(maps[:, 0])]
+            for inputs in maps[:, 1:].unbind(1):
+                states.append(self.step(inputs + states[-1], 0))
+            return torch.stack(states, 1)
+        inputs = maps.squeeze(1)  # the gradient of an index would be a copy of the maps in another memory format
+        state = self.first_state(inputs)
+        if class_weights is not None:
+            state = attend(state, inputs, class_weights)
+        for index in range(self.steps):
+            seen = inputs + state
+            state = self.step(seen, index)
+            inputs = seen if self.dense_shortcuts else inputs
+        return state[:, None]
 
 
 class RecurrentSection(GradientCheckpointingLayer):
@@ -152,12 +135,12 @@ class RecurrentSection(GradientCheckpointingLayer):
     def __init__(self, config: RcnConfig, channels: int, pool: int) -> None:
         super().__init__()
         self.layer = RecurrentConvLayer(config, channels)
-        self.pool = nn.MaxPool2d(pool, ceil_mode=True)  # ceil: a side of one pixel stays, as it must with P x T maps
-        self.dropout = nn.Dropout(config.dropout)
+        self.pool = nn.MaxPool2d(pool, ceil_mode=config.ceil_mode)
+        self.dropout = Dropout(config.dropout)
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, class_weights: Tensor | None = None) -> Tensor:
         """(B, T, C, h, w) -> (B, T, C, h / pool, w / pool)."""
-        states = self.layer(maps)
+        states = self.layer(maps, class_weights)
         return self.dropout(self.pool(states.flatten(0, 1))).unflatten(0, states.shape[:2])
 
 
@@ -169,7 +152,7 @@ class RcnPreTrainedModel(PreTrainedModel):
     main_input_name = "pixel_values_videos"
     input_modalities = ("video",)
     supports_gradient_checkpointing = True
-    accepts_loss_kwargs = False  # the Trainer must not take **kwargs for a promise to scale the loss itself
+    accepts_loss_kwargs = True  # the loss is divided by the clips of a whole step, `num_items_in_batch`
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -191,15 +174,15 @@ class RcnPreTrainedModel(PreTrainedModel):
             module.init_non_persistent_buffers()
         elif isinstance(module, RecurrentConvLayer):
             for conv in (module.feed_forward, *module.recurrent):
-                _initialise_conv(conv)
+                initialise_conv(conv)
             for norm in (module.feed_forward_norm, *module.recurrent_norm):
                 super()._init_weights(norm)
         elif isinstance(module, RcnModel):
             if module.neck is not None:
-                _initialise_conv(module.neck)
+                initialise_conv(module.neck)
             if module.config.connectivity == "appearance":
                 init.copy_(module.pixel_index, torch.arange(len(module.pixel_index)))
-        elif isinstance(module, RcnForVideoClassification):
+        elif isinstance(module, RcnForVideoClassification) and not module.members:
             init.normal_(module.classifier.weight, std=0.01)  # authors' release, 2020
             init.zeros_(module.classifier.bias)
 
@@ -221,6 +204,11 @@ class RcnModel(RcnPreTrainedModel):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
+        if config.num_members > 1:
+            raise ValueError(
+                f"an ensemble of {config.num_members} members has no features of its own; load it as "
+                "RcnForVideoClassification, or take the `rcn` of one of its `members`"
+            )
         self.backbone = RcnBackbone(config)
         channels = config.hidden_size or self.backbone.num_channels
         self.neck = nn.Conv2d(self.backbone.num_channels, channels, 1) if config.hidden_size else None
@@ -262,11 +250,15 @@ class RcnModel(RcnPreTrainedModel):
         pixels = pixel_values_videos[:, :, 0].transpose(2, 3).flatten(2)
         return pixels[:, :, self.pixel_index].transpose(1, 2)[:, None, None]
 
-    def forward(self, pixel_values_videos: Tensor, **kwargs: Any) -> BaseModelOutputWithPooling:
+    def forward(
+        self, pixel_values_videos: Tensor, class_weights: Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
         """Features of a batch of clips.
 
         Args:
             pixel_values_videos: (B, T, C, H, W) float, as `RcnVideoProcessor` makes them.
+            class_weights: (classes, channels, grid_size, grid_size), a linear layer's, which attention asks where the
+                classes look; without them nothing is attended to.
 
         Returns:
             `last_hidden_state` (B, channels, h, w), the mean over the states where there are several, and
@@ -275,62 +267,189 @@ class RcnModel(RcnPreTrainedModel):
         Raises:
             ValueError: for another shape than the configuration's.
         """
+        attention = None if class_weights is None else self.config.attention
         pictures = self.arrange(pixel_values_videos)
         maps = self.backbone(pictures.flatten(0, 1))
         if self.neck is not None:
             maps = self.neck(maps)
+        if attention == "stem":
+            maps = attend(maps, pictures[:, 0], class_weights.mean(1, keepdim=True))
+        stem_maps = maps
         maps = maps.unflatten(0, pictures.shape[:2])
         for section in self.sections:
-            maps = section(maps)
-        last = maps.mean(1)
-        pooled = F.adaptive_avg_pool2d(last, self.config.grid_size).flatten(1)
-        return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled)
+            maps = section(maps, class_weights if attention == "state" else None)
+        last = maps.squeeze(1) if maps.shape[1] == 1 else maps.mean(1)
+        pooled = F.adaptive_avg_pool2d(last, self.config.grid_size)
+        if attention == "output":
+            pooled = attend(pooled, stem_maps, class_weights)
+        return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled.flatten(1))
 
 
-def classification_loss(logits: Tensor, labels: Tensor, config: RcnConfig) -> Tensor:
+def classification_loss(
+    logits: Tensor, labels: Tensor, config: RcnConfig, num_items_in_batch: Tensor | int | None = None
+) -> Tensor:
     """The mean loss of a batch, by `config.loss`.
 
     `cross_entropy`, with label smoothing; `focal`: (1 - p)^gamma times it (Lin et al., ICCV 2017); `class_balanced`: it
     times (1 - beta) / (1 - beta^n) of the clip's class, scaled to a mean weight of 1 over the classes (Cui et al.,
-    CVPR 2019; the balanced loss of Xia et al., TMM 2020, is of this kind).
+    CVPR 2019; the balanced loss of Xia et al., TMM 2020, is of this kind). With `logit_adjustment` tau, each of them is
+    taken of logits + tau * log(share of the class) (Menon et al., ICLR 2021).
 
     Args:
         logits: (B, classes).
         labels: (B,) class indices.
+        config: of the model.
+        num_items_in_batch: clips of the whole optimisation step, where this batch is a part of it: the losses of the
+            parts then sum up to the mean over the step, however unevenly it is cut.
 
     Raises:
-        ValueError: for `class_balanced` without `class_counts`, or with a class without clips.
+        ValueError: for `class_balanced` or `logit_adjustment` without `class_counts`, or with a class without clips.
     """
     logits = logits.float()  # the logarithm of a small probability is lost in bf16
+    if config.logit_adjustment:
+        counts = _class_counts(config, "logit_adjustment", logits.device)
+        logits = logits + config.logit_adjustment * (counts / counts.sum()).log().float()
     losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=config.label_smoothing)
     if config.loss == "focal":
         probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
         losses = (1 - probability) ** config.focal_gamma * losses
     elif config.loss == "class_balanced":
-        if config.class_counts is None or min(config.class_counts) < 1:
-            raise ValueError(f"class_balanced loss needs the training clips of each class, got {config.class_counts}")
-        counts = torch.tensor(config.class_counts, dtype=torch.float64, device=logits.device)
+        counts = _class_counts(config, "class_balanced loss", logits.device)
         weights = (1 - config.class_balance_beta) / (1 - config.class_balance_beta**counts)
         losses = losses * (weights / weights.mean()).float()[labels]
-    return losses.mean()
+    return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+
+
+def _class_counts(config: RcnConfig, needed_by: str, device: torch.device) -> Tensor:
+    if config.class_counts is None or min(config.class_counts) < 1:
+        raise ValueError(f"{needed_by} needs the training clips of each class, got {config.class_counts}")
+    return torch.tensor(config.class_counts, dtype=torch.float64, device=device)
+
+
+def mirrored(pixel_values_videos: Tensor, connectivity: str) -> Tensor:
+    """Clips (B, T, C, H, W) in a mirror: left is right, and the u of flow, its first channel, runs the other way."""
+    flipped = pixel_values_videos.flip(-1)
+    if connectivity == "geometric":
+        flipped[:, :, 0] *= -1
+    return flipped
+
+
+def mean_prediction(logits: Sequence[Tensor]) -> Tensor:
+    """Several predictions of the same clips -> the logarithm of their mean probabilities.
+
+    Probabilities, because the logits of two networks have no common scale: in a mean of logits the one that is surest
+    of itself decides alone, in a mean of probabilities each has one vote.
+
+    Args:
+        logits: (B, classes) each.
+
+    Returns:
+        (B, classes); its softmax is the mean of theirs. A single prediction is returned as it is.
+    """
+    if len(logits) == 1:
+        return logits[0]
+    return torch.stack([each.float().log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
 
 
 class RcnForVideoClassification(RcnPreTrainedModel):
-    """A recurrent convolutional network that names the micro-expression of a clip."""
+    """A recurrent convolutional network that names the micro-expression of a clip, or an ensemble of such networks.
+
+    Attributes:
+        members: the networks of an ensemble, each a `RcnForVideoClassification`; empty for a single network.
+    """
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
-        self.rcn = RcnModel(config)
-        self.classifier = nn.Linear(self.rcn.num_features, config.num_labels)
+        if config.num_members == 1:
+            self.members = nn.ModuleList()
+            self.rcn = RcnModel(config)
+            self.classifier = nn.Linear(self.rcn.num_features, config.num_labels)
+        else:
+            single = copy.deepcopy(config)
+            single.num_members = 1
+            self.members = nn.ModuleList(type(self)(single) for _ in range(config.num_members))
         self.post_init()
 
+    @classmethod
+    def average(cls, models: Sequence["RcnForVideoClassification"]) -> "RcnForVideoClassification":
+        """Join trained models into one, which predicts the mean of their probabilities and is saved as one folder.
+
+        Args:
+            models: of one configuration; they differ in their weights, as seeds make them, and in `class_counts`.
+
+        Returns:
+            A model with copies of them as its `members`, in evaluation mode. An ensemble among the models brings its
+            members, each with one vote.
+
+        Raises:
+            ValueError: for no model, or for models whose configurations differ; the message says in what.
+        """
+        members = [member for model in models for member in model.members or [model]]
+        if not members:
+            raise ValueError("average needs at least one model, got none")
+        config = copy.deepcopy(members[0].config)
+        for member in members[1:]:
+            differing = config.differences(member.config)
+            if differing:
+                raise ValueError(f"models that are averaged must be of one kind; these differ in {differing}")
+        config.num_members = len(members)
+        ensemble = cls(config)
+        for own, member in zip(ensemble.members or [ensemble], members, strict=True):
+            own.load_state_dict(member.state_dict())
+        return ensemble.to(models[0].device).eval()
+
+    @classmethod
+    def from_released(cls, state_dict: dict[str, Tensor], preset: str = "rcn-a") -> "RcnForVideoClassification":
+        """A model with the weights of the authors' release of 2020, whose names they have.
+
+        Args:
+            state_dict: of the authors' network, for 3 input channels. Its number of maps, sections and classes and its
+                pooling grid are read from it. What their forward pass never uses is ignored.
+            preset: which of their networks it is: `"rcn"`, `"rcn-a"`, `"rcn-s"`, `"rcn-w"` or `"rcn-c"`. The released
+                RCN-F runs its second stem in place of its third, whose weights are therefore not trained.
+
+        Returns:
+            The model, in evaluation mode.
+
+        Raises:
+            ValueError: for another preset, or a state dict with an entry that is missing, unknown or of a wrong shape;
+                the message names each.
+        """
+        model = cls(released_config(state_dict, preset))
+        copy_released(state_dict, model)
+        return model.eval()
+
+    def single_logits(self, pixel_values_videos: Tensor) -> Tensor:
+        """Logits, (B, num_labels), of one network, not an ensemble, for clips (B, T, C, H, W) as they are."""
+        grid = self.config.grid_size
+        class_weights = self.classifier.weight.unflatten(1, (-1, grid, grid)) if self.config.attention else None
+        return self.classifier(self.rcn(pixel_values_videos, class_weights).pooler_output)
+
     def forward(
-        self, pixel_values_videos: Tensor, labels: Tensor | None = None, **kwargs: Any
+        self,
+        pixel_values_videos: Tensor,
+        labels: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
     ) -> ImageClassifierOutput:
-        """Logits, (B, num_labels), of clips (B, T, C, H, W), and the loss of `config.loss` where labels (B,) come."""
-        logits = self.classifier(self.rcn(pixel_values_videos).pooler_output)
-        loss = None if labels is None else classification_loss(logits, labels, self.config)
+        """Logits, (B, num_labels), of clips (B, T, C, H, W), and the loss of `config.loss` where labels (B,) come.
+
+        An ensemble, and in evaluation a model with `mirror_averaging`, gives the logarithm of mean probabilities as its
+        logits. `num_items_in_batch`: see `classification_loss`.
+        """
+        views = [pixel_values_videos]
+        if self.config.mirror_averaging and not self.training:
+            views.append(mirrored(pixel_values_videos, self.config.connectivity))
+        logits = mean_prediction([member.single_logits(view) for member in self.members or [self] for view in views])
+        loss = None if labels is None else classification_loss(logits, labels, self.config, num_items_in_batch)
         return ImageClassifierOutput(loss=loss, logits=logits)
 
 
-__all__ = ["RcnForVideoClassification", "RcnModel", "rcn_stem", "strcn_stem"]
+__all__ = [
+    "RcnForVideoClassification",
+    "RcnModel",
+    "mirrored",
+    "rcn_stem",
+    "rcn_wide_stem",
+    "strcn_stem",
+]
