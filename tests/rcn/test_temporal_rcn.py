@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.fft
 import scipy.linalg
 import torch
 from hypothesis import given, settings
@@ -13,8 +14,10 @@ from mer_hf.rcn.temporal_rcn import (
     KERNELS,
     TemporalJitter,
     apply_operator,
+    band_pass_operator,
     linear_operator,
     resize_operator,
+    retime_operator,
     tim_operator,
 )
 
@@ -105,6 +108,92 @@ def test_tim_of_one_frame_repeats_it():
     torch.testing.assert_close(tim_operator(torch.tensor([1]), 4)[0], torch.ones(4, 1))
 
 
+def moved_pattern(times: np.ndarray) -> torch.Tensor:
+    """A pattern that moves there and back within .4 s, seen at given times: (T, 50) brightness of its pixels."""
+    motion = 2.0 * np.sin(np.pi * times / 0.4) ** 2
+    return torch.from_numpy(np.sin((np.arange(50) - motion[:, None]) / 3)).float()
+
+
+@pytest.mark.parametrize("operator", [linear_operator, tim_operator])
+def test_two_cameras_show_one_motion_alike_once_resampled(operator):
+    slow, fast = (moved_pattern(np.arange(0, 0.4 + 1e-6, 1 / fps)) for fps in (30, 200))
+    assert len(slow) == 13  # fewer than asked for
+    assert len(fast) == 81
+    from_slow, from_fast = (operator(torch.tensor([len(clip)]), 30)[0] @ clip for clip in (slow, fast))
+    truth = moved_pattern(np.linspace(0, 0.4, 30))
+    assert (from_slow - from_fast).abs().max() < 0.015  # of a pattern whose brightness changes by .65
+    assert (from_fast - truth).abs().max() < 0.015
+
+
+@given(length=st.integers(2, 30), num_frames=st.integers(1, 40), seed=st.integers(0, 9))
+@settings(deadline=None, max_examples=40)
+def test_an_uneven_clock_is_interpolated_as_numpy_does(length, num_frames, seed):
+    rng = np.random.default_rng(seed)
+    times, clip = 5 + rng.uniform(0.002, 0.1, length).cumsum(), rng.normal(size=length)
+    at = np.linspace(times[0], times[-1], num_frames) if num_frames > 1 else [(times[0] + times[-1]) / 2]
+    operator = retime_operator(torch.from_numpy(times), num_frames).double()
+    np.testing.assert_allclose(operator.numpy() @ clip, np.interp(at, times, clip), atol=5e-3)
+    torch.testing.assert_close(operator.sum(1), torch.ones(num_frames, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("length", [1, 2, 13, 120])
+@pytest.mark.parametrize("fps", [25.0, 30000 / 1001, 30.0, 200.0])
+def test_an_even_clock_is_left_exactly_as_it_is(fps, length):
+    times = 3600 + torch.arange(length, dtype=torch.float64) / fps
+    assert torch.equal(retime_operator(times), torch.eye(length))
+
+
+def test_frames_of_an_uneven_clock_show_the_motion_at_even_times():
+    times = np.concatenate([np.arange(0, 40) / 200, np.arange(10, 21) / 50])  # the second half at a quarter of the rate
+    truth = moved_pattern(np.linspace(0, 0.4, 30))
+    retimed = retime_operator(torch.from_numpy(times), 30) @ moved_pattern(times)
+    taken_for_even = linear_operator(torch.tensor([len(times)]), 30)[0] @ moved_pattern(times)
+    torch.testing.assert_close(retimed, truth, atol=0.02, rtol=0)
+    assert (taken_for_even - truth).abs().max() > 0.3
+
+
+@given(length=st.integers(2, 40), fps=st.floats(10, 250), low=st.floats(0, 8), width=st.floats(2, 20))
+@settings(deadline=None, max_examples=40)
+def test_a_band_is_that_of_scipys_cosine_transform(length, fps, low, width):
+    frequencies = np.arange(length) * fps / (2 * length)
+    outside = (frequencies < low) | (frequencies > low + width) | (np.arange(length) == 0)
+    if outside.all():
+        with pytest.raises(ValueError, match="none of which lies in"):
+            band_pass_operator(torch.tensor([length]), fps, low, low + width)
+        return
+    clip = np.random.default_rng(length).normal(size=(length, 3))
+    spectrum = scipy.fft.dct(clip, axis=0, norm="ortho")
+    spectrum[outside] = 0
+    operator = band_pass_operator(torch.tensor([length]), fps, low, low + width)[0].numpy()
+    np.testing.assert_allclose(operator @ clip, scipy.fft.idct(spectrum, axis=0, norm="ortho"), atol=1e-5)
+
+
+def test_a_swing_passes_its_band_whole_and_no_other():
+    time = (torch.arange(40) + 0.5) / 100
+    swing = torch.cos(2 * torch.pi * 5 * time)  # 5 Hz over .4 s: order 4
+    in_band, above = (band_pass_operator(torch.tensor([40]), 100.0, *band)[0] @ swing for band in ((4, 6), (6, 20)))
+    torch.testing.assert_close(in_band, swing)
+    torch.testing.assert_close(above, torch.zeros(40))
+
+
+def test_what_stands_still_and_what_is_padding_pass_no_band():
+    operator = band_pass_operator(torch.tensor([12, 30]), torch.tensor([30.0, 100.0]), 1, 10, max_length=32)
+    still = torch.full((2, 32, 2), 200.0)
+    torch.testing.assert_close(apply_operator(operator, still), torch.zeros(2, 32, 2), atol=1e-4, rtol=0)
+    for row, length, fps in zip(operator, (12, 30), (30, 100), strict=True):
+        torch.testing.assert_close(row[:length, :length], band_pass_operator(torch.tensor([length]), fps, 1, 10)[0])
+        assert not row[length:].any()
+        assert not row[:, length:].any()
+
+
+def test_an_end_of_a_clip_is_not_pulled_to_the_other_end():
+    ramp = torch.linspace(0, 1, 40)
+    response = band_pass_operator(torch.tensor([40]), 100.0, 6, 50)[0] @ ramp
+    spectrum = np.fft.rfft(ramp.numpy())
+    spectrum[np.fft.rfftfreq(40, 0.01) < 6] = 0
+    assert response.abs().max() < 0.2 * np.abs(np.fft.irfft(spectrum, 40)).max()
+
+
 @pytest.mark.parametrize("operator", [linear_operator, tim_operator])
 def test_a_padded_batch_is_its_clips_one_by_one(operator):
     lengths = torch.tensor([5, 9, 1])
@@ -179,6 +268,16 @@ def test_operators_apply_to_whole_frames():
         (lambda: linear_operator(torch.tensor([0, 3]), 4), "frame counts >= 1"),
         (lambda: linear_operator(torch.tensor([3]), 0), "num_frames must be >= 1, got 0"),
         (lambda: tim_operator(torch.tensor([9]), 4, max_length=5), "longest clip has 9"),
+        (lambda: band_pass_operator(torch.tensor([9]), 30, 5, 5), r"low < high Hz and fps > 0, got 5..5 Hz"),
+        (lambda: band_pass_operator(torch.tensor([9]), 0, 1, 5), "fps > 0"),
+        (
+            lambda: band_pass_operator(torch.tensor([40, 3]), 30, 1, 4),
+            "clip 1 has 3 frames at 30 fps.*multiples of 5 Hz",
+        ),
+        (lambda: retime_operator(torch.tensor([])), "strictly increasing seconds, got"),
+        (lambda: retime_operator(torch.tensor([0.0, 0.1, 0.1])), "strictly increasing"),
+        (lambda: retime_operator(torch.tensor([0.0, torch.nan])), "strictly increasing"),
+        (lambda: retime_operator(torch.tensor([0.0, 1.0]), 0), "num_frames must be >= 1, got 0"),
         (lambda: resize_operator(all_kept(3), 2, ["hermite"]), "unknown kernels.*hermite.*lanczos3"),
         (lambda: TemporalJitter(ratios=(1.0,)), r"in \[0, 1\)"),
         (lambda: TemporalJitter(kernels=("sinc",)), "must come from nearest"),

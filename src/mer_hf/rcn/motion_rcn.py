@@ -1,4 +1,4 @@
-"""From grey face crops to motion: apex, optical flow, the flow picture, and the mask of moving pixels.
+"""From face crops to motion: apex, magnification, optical flow, the flow picture, and the mask of moving pixels.
 
 Frames are NumPy arrays on the CPU, where OpenCV works; flow pictures are finished as tensors, on any device.
 """
@@ -8,43 +8,205 @@ import numpy as np
 import torch
 from torch import Tensor
 
-APEX_SPAN = (0.2, 0.7)  # part of a clip in which the apex is looked for; authors' code
-APEX_THUMBNAIL = (8, 10)  # width and height at which it is looked for; authors' code
+from .temporal_rcn import band_pass_operator
+
+APEX_SPAN = (0.2, 0.7)  # part of a clip in which the authors' rule looks for the apex; authors' code
+APEX_THUMBNAIL = (8, 10)  # width and height at which it does; authors' code
+
+CURVE_SIDE = 64  # pixels; a subtle motion stays below one, where a picture changes in proportion to its motion
+CURVE_BLUR = 1.5  # of those pixels; differences of neighbours are gradients only on a smooth picture
+CURVE_WINDOW = 0.25  # deviation of the window over the face, of the side
+CURVE_SMOOTHING = 1 / 16  # deviation over time, of the length of the clip
+
+FLOW_METHODS = ("dis", "farneback", "tvl1")
+SMALLEST_FLOW = 12  # pixels; DIS refuses smaller pictures
 
 
-def spot_apex(frames: np.ndarray) -> int:
-    """Index of the apex by the authors' rule (STRCN release).
+def motion_curve(frames: np.ndarray) -> np.ndarray:
+    """How far the face of each frame is from rest: the curve whose maximum is the apex.
 
-    It is the frame in the middle part of the clip (.2 to .7 of its length) whose difference from the first frame varies
-    most over a thumbnail of 10 rows and 8 columns; the middle frame where that part is empty or nothing differs.
+    At rest are the first and the last frame. What differs from the first frame is reduced in two steps:
+
+    - What a moving head and flickering light do to every pixel alike is fitted and taken off: an affine motion, through
+      the gradients of the picture halfway between the two frames, which makes the fit exact to second order; a gain and
+      an offset. The fit and all that follows see the face through a window, which is to fill the crop.
+    - An expression returns, a drift goes on: the straight line from the first to the last frame is taken off.
+
+    The root mean square of the rest is the curve. It is 0 at both ends: of no use in a clip that ends at its apex.
 
     Args:
-        frames: (T, H, W) uint8 grey, T >= 1.
+        frames: (T, H, W) uint8 grey face crops from onset to offset, T >= 1, unaligned or aligned by one transform.
+
+    Returns:
+        (T,) float32, in grey levels.
+
+    Raises:
+        ValueError: for frames of another shape.
     """
+    _check_grey(frames)
+    pictures = _smooth_thumbnails(frames)
+    # every second pixel, and its neighbours; the pixels between repeat them after the blur
+    level = pictures[:, 1:-1:2, 1:-1:2]
+    right = (pictures[:, 1:-1:2, 2::2] - pictures[:, 1:-1:2, :-2:2]) / 2
+    down = (pictures[:, 2::2, 1:-1:2] - pictures[:, :-2:2, 1:-1:2]) / 2
+    halfway, right, down = ((part + part[0])[:, None] / 2 for part in (level, right, down))
+    y, x = np.indices(level.shape[1:], np.float32) / (level.shape[1] - 1) - 0.5
+    window = np.exp(-(x**2 + y**2) / (4 * CURVE_WINDOW**2))  # the root of the weights
+    places = window * np.stack([np.ones_like(x), x, y])
+    offset = np.broadcast_to(window, halfway.shape)
+    nuisances = np.concatenate([places * right, places * down, window * halfway, offset], 1)
+    changes = _residuals(nuisances.reshape(len(frames), 8, -1), (window * (level - level[0])).reshape(len(frames), -1))
+    changes -= np.linspace(0, 1, len(frames), dtype=np.float32)[:, None] * changes[-1]
+    return np.sqrt((changes**2).sum(1) / (window**2).sum())
+
+
+def _check_grey(frames: np.ndarray) -> None:
+    if frames.ndim != 3 or not len(frames):
+        raise ValueError(f"expected at least one grey frame, (T, H, W), got the shape {frames.shape}")
+
+
+def _smooth_thumbnails(frames: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8 -> (T, CURVE_SIDE, CURVE_SIDE) float32, smoothed over space and time."""
+    side = (CURVE_SIDE, CURVE_SIDE)
+    small = [cv2.resize(frame, side, interpolation=cv2.INTER_AREA).astype(np.float32) for frame in frames]
+    blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), CURVE_BLUR) for picture in small])
+    deviation = CURVE_SMOOTHING * len(frames)
+    reach = (1, 2 * int(np.ceil(3 * deviation)) + 1)  # a row is a frame, a column a pixel
+    flat = cv2.GaussianBlur(blurred.reshape(len(frames), -1), reach, 1, None, deviation, cv2.BORDER_REFLECT)
+    return flat.reshape(blurred.shape)
+
+
+def _residuals(nuisances: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """What a least-squares fit of nuisances leaves of each target: (B, K, N) and (B, N) -> (B, N)."""
+    gram = nuisances @ nuisances.transpose(0, 2, 1)
+    gram += np.eye(gram.shape[1], dtype=np.float32) * (1e-4 * gram + 1e-6)  # a picture without texture has no gradients
+    weights = np.linalg.solve(gram, nuisances @ targets[..., None])
+    return targets - (weights.transpose(0, 2, 1) @ nuisances)[:, 0]
+
+
+def spot_apex(frames: np.ndarray, rule: str = "motion") -> int:
+    """Index of the apex of a clip from onset to offset; a middle frame where nothing moves.
+
+    Args:
+        frames: (T, H, W) uint8 grey face crops, T >= 1.
+        rule: `"motion"`, the maximum of `motion_curve`; or `"authors"`, the rule of the STRCN release: of the frames
+            in the middle part of the clip (.2 to .7 of its length), the one whose difference from the first frame
+            varies most over a thumbnail of 10 rows and 8 columns. It takes drift of the head for motion, but not the
+            end of the clip for rest: better where a clip is cut off at its apex, else worse (scripts/apex.py).
+
+    Raises:
+        ValueError: for another rule, or frames of another shape.
+    """
+    if rule not in ("motion", "authors"):
+        raise ValueError(f"rule must be 'motion' or 'authors', got {rule!r}")
+    curve = motion_curve(frames) if rule == "motion" else _authors_curve(frames)
+    apex = int(np.argmax(curve))
+    return apex if curve[apex] > 1e-3 else len(frames) // 2  # a thousandth of a grey level is rounding
+
+
+def _authors_curve(frames: np.ndarray) -> np.ndarray:
+    _check_grey(frames)
     first, last = (round(part * len(frames)) for part in APEX_SPAN)
     thumbnails = [cv2.resize(frame, APEX_THUMBNAIL, interpolation=cv2.INTER_AREA) for frame in frames[: last + 1]]
-    spread = [np.std(thumbnail.astype(np.float32) - thumbnails[0]) for thumbnail in thumbnails[first:]]
-    if not spread or max(spread) == 0:
-        return len(frames) // 2
-    return first + int(np.argmax(spread))
+    curve = np.zeros(len(frames))
+    curve[first : last + 1] = [np.std(thumbnail.astype(np.float32) - thumbnails[0]) for thumbnail in thumbnails[first:]]
+    return curve
 
 
-def optical_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Dense motion from one grey picture to another by DIS (Kroeger et al., ECCV 2016).
+def magnify(frames: np.ndarray, fps: float, alpha: float, band: tuple[float, float], wavelength: float) -> np.ndarray:
+    """Motion made larger: Eulerian video magnification (Wu et al., SIGGRAPH 2012) on a Laplacian pyramid.
 
-    The settings are the most accurate of those compared on a known sub-pixel warp of a real face: all scales, and five
-    iterations of variational refinement, which also holds under a change of brightness.
+    What changes within a band of temporal frequencies is added alpha times, so that a motion d becomes (1 + alpha) d.
+    That holds for structures whose spatial wavelength exceeds 8 (1 + alpha) d (Eq. 14 there). `wavelength` is the
+    cut-off above which it is taken to hold; below, 1 + alpha falls in proportion to the wavelength, down to 1. What is
+    coarser than about half the picture, below the pyramid, is left alone: its changes are those of the light.
 
     Args:
-        first, second: (H, W) uint8.
+        frames: (T, H, W) or (T, H, W, 3) uint8, evenly spaced in time.
+        fps: frames per second.
+        alpha: amplification beyond the motion itself, >= 0; 0 changes nothing. Noise in the band grows with it.
+        band: lowest and highest temporal frequency, in Hz, as `band_pass_operator` takes them.
+        wavelength: spatial cut-off in pixels, > 0; a motion of at most wavelength / (8 (1 + alpha)) is magnified whole.
+
+    Returns:
+        the shape of `frames`, uint8.
+
+    Raises:
+        ValueError: for an option out of range, or a clip too short for the band.
+    """
+    if not (0 <= alpha < np.inf and wavelength > 0):
+        raise ValueError(f"expected alpha >= 0 and wavelength > 0, got alpha {alpha} and wavelength {wavelength}")
+    operator = band_pass_operator(torch.tensor([len(frames)]), fps, *band)[0].numpy()
+    # filtering in time and splitting in space are both linear: filtered first, one clip is filtered, not each level
+    changes = (operator @ frames.reshape(len(frames), -1).astype(np.float32)).reshape(frames.shape)
+    levels = max(1, int(np.log2(min(frames.shape[1:3]))) - 3)
+    # neighbouring levels share a wavelength of 8 pixels evenly, 16, ...: the middle of the octave from 4, 8, ... pixels
+    limits = [(1 + alpha) * 2 ** (level + 2.5) / wavelength - 1 for level in range(levels)]
+    gains = np.clip(limits, 0, alpha)
+    amplified = np.stack([_weigh_levels(change, gains) for change in changes])
+    return np.clip(np.rint(frames + amplified), 0, 255).astype(np.uint8)
+
+
+def _weigh_levels(picture: np.ndarray, gains: np.ndarray) -> np.ndarray:
+    """Each level of a picture's Laplacian pyramid, finest first, times its gain, put together again."""
+    if not len(gains):
+        return np.zeros_like(picture)
+    size = picture.shape[1::-1]
+    coarse = cv2.pyrDown(picture)
+    detail = picture - cv2.pyrUp(coarse, dstsize=size)
+    return gains[0] * detail + cv2.pyrUp(_weigh_levels(coarse, gains[1:]), dstsize=size)
+
+
+def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> np.ndarray:
+    """Dense motion from one grey picture to another.
+
+    Args:
+        first, second: (H, W) uint8, at least 12 pixels a side.
+        method: `"dis"` (Kroeger et al., ECCV 2016) with the settings that were the most accurate on a known sub-pixel
+            warp of a real face: all scales, and five iterations of variational refinement, which also holds under a
+            change of brightness; `"farneback"` (SCIA 2003), half the time; `"tvl1"` (Zach et al., DAGM 2007) of
+            scikit-image, what many papers use, some twenty times slower. TV-L1 takes brightness for motion, so the
+            second picture is first given the mean and spread of the first.
 
     Returns:
         (2, H, W) float32, the motion to the right (u) and downwards (v) of each pixel of `first`, in pixels.
+
+    Raises:
+        ValueError: for pictures that do not match, or another method.
+        ImportError: for `"tvl1"` without scikit-image.
     """
-    estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    estimator.setFinestScale(0)
-    estimator.setVariationalRefinementIterations(5)
-    return np.moveaxis(estimator.calc(first, second, None), 2, 0)
+    matching = first.shape == second.shape and first.dtype == second.dtype == np.uint8
+    if not matching or first.ndim != 2 or min(first.shape) < SMALLEST_FLOW:
+        raise ValueError(
+            f"flow needs two grey uint8 pictures of one size, at least {SMALLEST_FLOW} pixels a side, "
+            f"got {first.dtype} {first.shape} and {second.dtype} {second.shape}"
+        )
+    if method == "dis":
+        estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        estimator.setFinestScale(0)
+        estimator.setVariationalRefinementIterations(5)
+        return np.moveaxis(estimator.calc(first, second, None), 2, 0)
+    if method == "farneback":
+        flow = cv2.calcOpticalFlowFarneback(
+            first, second, None, pyr_scale=0.5, levels=3, winsize=15, iterations=3, poly_n=5, poly_sigma=1.2, flags=0
+        )
+        return np.moveaxis(flow, 2, 0)
+    if method == "tvl1":
+        return _tvl1_flow(first, second)
+    raise ValueError(f"flow method must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
+
+
+def _tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    try:
+        from skimage.registration import optical_flow_tvl1
+    except ImportError as error:
+        raise ImportError(
+            "TV-L1 flow is scikit-image's, which is not installed: pip install mer_hf[tvl1], or choose another method"
+        ) from error
+    first, second = (picture.astype(np.float32) / 255 for picture in (first, second))
+    gain = first.std() / max(float(second.std()), 1e-6)
+    down, right = optical_flow_tvl1(first, gain * (second - second.mean()) + first.mean())
+    return np.stack([right, down])
 
 
 def optical_strain(flow: Tensor) -> Tensor:
@@ -82,17 +244,30 @@ def _unit_scale(part: Tensor) -> Tensor:
     return part / part.square().mean((-3, -2, -1), keepdim=True).sqrt().clamp(min=1e-6)
 
 
-def motion_energy(frames: np.ndarray) -> np.ndarray:
-    """How much each pixel of a clip differs from the first frame, summed over time, at most 1 (STRCN-A, first form).
+def motion_energy(frames: np.ndarray, interval: int | None = None) -> np.ndarray:
+    """How much each pixel of a clip changes, summed over time, at most 1: the two forms of STRCN-A.
 
     Args:
         frames: (T, H, W) grey, any scale.
+        interval: None compares every frame with the first, |I_t - I_1|; k with the k-th after it, |I_t - I_{t+k}|; the
+            release takes 10. A clip of k frames or fewer has no such pair (and no energy in the release): it is
+            compared over the longest interval that it has, first frame with last.
 
     Returns:
         (H, W) float32 in [0, 1]; all 0 for a still clip.
+
+    Raises:
+        ValueError: for an interval below 1.
     """
     frames = frames.astype(np.float32)
-    energy = np.abs(frames - frames[0]).sum(0)
+    if interval is None:
+        changes = frames - frames[0]
+    elif interval >= 1:
+        interval = min(interval, len(frames) - 1)
+        changes = frames[interval:] - frames[: len(frames) - interval]
+    else:
+        raise ValueError(f"interval must be None or at least 1 frame, got {interval}")
+    energy = np.abs(changes).sum(0)
     return energy / max(float(energy.max()), 1e-6)
 
 

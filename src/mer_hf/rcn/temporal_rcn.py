@@ -1,11 +1,13 @@
 """Time as matrices: every change of a clip's time axis is one linear operator, built and applied in batches.
 
-A clip is a sequence of S frames. Resampling it to T frames, dropping frames, or both, multiplies it from the left by a
-T x S matrix; a batch of clips of different lengths is padded to the longest, and its operators are zero on the padding.
-So 96 jittered variants of a clip (Xia et al., IPTA 2018) cost one batched matrix product on the device of the batch,
-and nothing is stored 96 times.
+A clip is a sequence of S frames. Putting it on an even clock, resampling it to T frames, dropping frames, or keeping a
+band of frequencies multiplies it from the left by a T x S matrix; a batch of clips of different lengths is padded to
+the longest, and its operators are zero on the padding. So 96 jittered variants of a clip (Xia et al., IPTA 2018) cost
+one batched matrix product on the device of the batch, and nothing is stored 96 times.
 
+    times -> retime_operator -> (T, S): one clip, before everything that takes its frames for evenly spaced
     lengths -> resize_operator | linear_operator | tim_operator | TemporalJitter -> (B, T, S) -> apply_operator
+    lengths, fps -> band_pass_operator -> (B, S, S) -> apply_operator
 """
 
 import math
@@ -56,6 +58,38 @@ def _check_lengths(lengths: Tensor, num_frames: int, max_length: int | None) -> 
     if max_length is not None and max_length < longest:
         raise ValueError(f"max_length is {max_length}, but the longest clip has {longest} frames")
     return max_length or longest
+
+
+def retime_operator(times: Tensor, num_frames: int | None = None) -> Tensor:
+    """The operator that puts the frames of one clip on an even clock: for videos of variable frame rate.
+
+    The T output frames are spread evenly from the first to the last time (the middle, where T is 1), each interpolated
+    linearly between the two frames around it; a frame within a thousandth of its interval is taken as it is. So even
+    times with as many frames give the exact identity.
+
+    Args:
+        times: (S,) strictly increasing times of the frames, in seconds.
+        num_frames: T (default: S).
+
+    Returns:
+        (T, S) operator, float32, on the device of `times`; rows sum to 1.
+    """
+    times = times.double()
+    if times.ndim != 1 or times.numel() == 0 or not times.isfinite().all() or not (times.diff() > 0).all():
+        raise ValueError(f"times must be a non-empty vector of strictly increasing seconds, got {times.tolist()}")
+    num_frames = len(times) if num_frames is None else num_frames
+    if num_frames < 1:
+        raise ValueError(f"num_frames must be >= 1, got {num_frames}")
+    wanted = times[0] + _even_positions(num_frames, times.device) * (times[-1] - times[0])
+    after = torch.searchsorted(times, wanted, right=True).clamp(max=len(times) - 1)
+    before = (after - 1).clamp(min=0)
+    share = ((wanted - times[before]) / (times[after] - times[before]).clamp(min=1e-12)).clamp(0, 1)
+    share = torch.where((share - share.round()).abs() < 1e-3, share.round(), share)
+    operator = torch.zeros(num_frames, len(times), dtype=torch.float64, device=times.device)
+    rows = torch.arange(num_frames, device=times.device)
+    operator[rows, before] += 1 - share
+    operator[rows, after] += share
+    return operator.float()
 
 
 def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -137,15 +171,65 @@ def tim_operator(lengths: Tensor, num_frames: int, max_length: int | None = None
     """
     max_length = _check_lengths(lengths, num_frames, max_length)
     n = lengths[:, None, None].double()
-    out = 1 / n[:, 0] + _even_positions(num_frames, lengths.device) * (1 - 1 / n[:, 0])
-    orders = torch.arange(1, max_length, device=lengths.device).double()
-    nodes = torch.arange(1, max_length + 1, device=lengths.device) / n
-    # y_k(t), rewritten with sin(a + pi / 2) = cos(a); orders k >= n do not exist in a clip of n frames
-    at_out = torch.cos(math.pi * orders * (out[:, :, None] - 1 / (2 * n))) * (orders < n)
-    at_nodes = torch.cos(math.pi * orders * (nodes[:, 0, :, None] - 1 / (2 * n)))
-    weights = (1 + 2 * at_out @ at_nodes.transpose(1, 2)) / n
+    # y_k(t), rewritten with sin(a + pi / 2) = cos(a), is the cosine of order k at frame n t - 1
+    at_out = _cosines(lengths, _even_positions(num_frames, lengths.device) * (lengths[:, None] - 1), max_length)
+    at_frames = _cosines(lengths, torch.arange(max_length, device=lengths.device)[None], max_length)
+    weights = (1 + 2 * at_out @ at_frames.transpose(1, 2)) / n
     inside = torch.arange(max_length, device=lengths.device) < lengths[:, None, None]
     return (weights * inside).float()
+
+
+def band_pass_operator(
+    lengths: Tensor, fps: float | Tensor, low: float, high: float, max_length: int | None = None
+) -> Tensor:
+    """Operators that keep a band of temporal frequencies: the filter of Eulerian magnification.
+
+    Ideal on the cosine basis of the path graph, in which TIM also works: order k = 1 .. n - 1 of a clip of n frames
+    swings at k fps / (2 n) Hz, and is kept or removed as a whole. Order 0, the mean frame, is always removed, so a
+    still clip becomes exactly nothing. The basis takes a clip for mirrored at both ends, half a frame outside: neither
+    end is pulled to the other, as in a Fourier filter, nor to rest, as in a recursive one. A clip of s seconds resolves
+    steps of 1 / (2 s) Hz: 1 Hz for half a second.
+
+    Args:
+        lengths: (B,) frame counts.
+        fps: frames per second, of all clips or (B,) of each.
+        low, high: the band in Hz, both ends included; what lies above fps / 2 does not exist in the clip.
+        max_length: S of the padded batch (default: the longest clip).
+
+    Returns:
+        (B, S, S) operators: symmetric projections whose rows sum to 0.
+
+    Raises:
+        ValueError: for a band or rate out of range, or a clip too short to have any frequency in the band.
+    """
+    max_length = _check_lengths(lengths, 1, max_length)
+    fps = torch.as_tensor(fps, dtype=torch.float64, device=lengths.device).expand(lengths.shape)
+    if not (0 <= low < high) or not ((fps > 0) & fps.isfinite()).all():
+        raise ValueError(f"expected a band of 0 <= low < high Hz and fps > 0, got {low}..{high} Hz, fps {fps.tolist()}")
+    orders = torch.arange(1, max_length, device=lengths.device)
+    frequencies = orders * (fps / (2 * lengths))[:, None]
+    # an order that lies on an end of the band must not fall out of it by rounding
+    kept = (frequencies > low - 1e-9) & (frequencies < high + 1e-9) & (orders < lengths[:, None])
+    if not kept.any(1).all():
+        clip = int((~kept.any(1)).nonzero()[0])
+        raise ValueError(
+            f"clip {clip} has {int(lengths[clip])} frames at {float(fps[clip]):g} fps: it resolves multiples of "
+            f"{float(fps[clip] / (2 * lengths[clip])):.3g} Hz, none of which lies in {low:g}..{high:g} Hz; "
+            "widen the band or take a longer clip"
+        )
+    basis = _cosines(lengths, torch.arange(max_length, device=lengths.device)[None], max_length)
+    basis = basis * (torch.arange(max_length, device=lengths.device) < lengths[:, None])[:, :, None]
+    return (2 * (basis * kept[:, None]) @ basis.transpose(1, 2) / lengths[:, None, None]).float()
+
+
+def _cosines(lengths: Tensor, positions: Tensor, max_length: int) -> Tensor:
+    """The cosine basis of the path graph: (B, P) positions in frames -> (B, P, max_length - 1), orders from 1.
+
+    Orders k >= n, which do not exist in a clip of n frames, are 0.
+    """
+    n = lengths[:, None, None].double()
+    orders = torch.arange(1, max_length, device=lengths.device).double()
+    return torch.cos(math.pi * orders * (positions[:, :, None] + 0.5) / n) * (orders < n)
 
 
 def _even_positions(num_frames: int, device: torch.device) -> Tensor:
