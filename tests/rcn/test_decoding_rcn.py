@@ -3,23 +3,25 @@ import io
 import socket
 import struct
 import threading
+import tracemalloc
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from mer_hf.rcn import decoding_rcn
-from mer_hf.rcn.decoding_rcn import Video, VideoError, as_batch, load_video
+from mer_hf.rcn.decoding_rcn import Video, VideoError, as_batch, load_video, stream_video
 
 HEIGHT, WIDTH = 48, 64
 
 
 def scene(index):
     """Brightness counts the frames, and the top left corner is red: which frame it is and how it lies can be read."""
-    frame = np.full((HEIGHT, WIDTH, 3), 4 * index, np.uint8)
+    frame = np.full((HEIGHT, WIDTH, 3), 4 * index % 256, np.uint8)
     frame[:12, :12] = (250, 0, 0)
     return frame
 
@@ -114,13 +116,17 @@ def test_the_same_video_comes_from_path_bytes_file_and_row(media):
             np.testing.assert_array_equal(video.times, expected.times)
 
 
+def turned(data):
+    """An MP4 file with the display matrix (ISO 14496-12, 8.3.2) that phones held upright write: turned clockwise."""
+    at = data.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    return data[:at] + struct.pack(">9i", 0, one, 0, -one, 0, 0, HEIGHT * one, 0, 1 << 30) + data[at + 36 :]
+
+
 def test_rotation_of_the_container_is_carried_out(media):
     data = (media / "clip.mp4").read_bytes()
-    at = data.index(b"tkhd") + 4 + 40  # the display matrix of ISO 14496-12, 8.3.2, here as phones held upright write it
-    one = 1 << 16
-    clockwise = struct.pack(">9i", 0, one, 0, -one, 0, 0, HEIGHT * one, 0, 1 << 30)
-    upright, turned = load_video(data), load_video(data[:at] + clockwise + data[at + 36 :])
-    np.testing.assert_array_equal(turned.frames, np.rot90(upright.frames, -1, axes=(1, 2)))
+    expected = np.rot90(load_video(data).frames, -1, axes=(1, 2))
+    np.testing.assert_array_equal(load_video(turned(data)).frames, expected)
 
 
 def test_a_truncated_video_yields_its_frames_and_a_warning(media):
@@ -170,6 +176,92 @@ def test_an_open_file_that_gives_no_bytes_is_an_error(media):
 def test_what_is_no_source_at_all_is_an_error(source):
     with pytest.raises(VideoError):
         load_video(source)
+
+
+# --- frame by frame ---
+
+
+def texture(index):
+    blurred = cv2.GaussianBlur(np.random.default_rng(index).random((HEIGHT, WIDTH, 3)), (0, 0), 3)
+    return (128 + (blurred - blurred.mean()) * 600).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "options"),
+    [
+        ("libx264", "yuv420p", {"crf": "0"}),
+        ("libx264", "yuvj420p", {"crf": "0"}),
+        ("libx264", "yuv444p", {"crf": "0"}),
+        ("libx264", "yuv420p10le", {"crf": "0"}),
+        ("libx264", "gray", {"crf": "0"}),
+        ("ffv1", "bgr0", {}),
+        ("ffv1", "gray", {}),
+        ("libvpx-vp9", "yuva420p", {"lossless": "1"}),
+    ],
+)
+def test_the_luma_of_a_file_is_the_grey_of_its_colours(tmp_path, codec, pixels, options):
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, pixels
+        for index in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(texture(index), format="rgb24")))
+        container.mux(stream.encode())
+    greys = [frame for frame, _ in stream_video(tmp_path / "clip.mkv", grey=True)]
+    assert len(greys) == 3
+    for grey, colour in zip(greys, load_video(tmp_path / "clip.mkv").frames, strict=True):
+        assert grey.shape == (HEIGHT, WIDTH)
+        assert grey.dtype == np.uint8
+        expected = cv2.cvtColor(colour, cv2.COLOR_RGB2GRAY).astype(int)
+        assert expected.std() > 5
+        assert np.abs(grey - expected).mean() < 1.5  # chroma is rounded on the way to RGB
+
+
+def test_grey_frames_come_from_every_kind_of_source(media):
+    colours = [scene(index) for index in range(3)]
+    paths = [media / f"img{index}.png" for index in range(3)]
+    expected = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(int) for frame in colours]
+    for source in (paths, colours, np.stack(colours), torch.from_numpy(np.stack(colours)), load_video(paths)):
+        greys = [frame for frame, _ in stream_video(source, grey=True)]
+        assert [grey.shape for grey in greys] == [(HEIGHT, WIDTH)] * 3
+        assert np.abs(np.stack(greys) - np.stack(expected)).max() <= 1
+
+
+def test_a_grey_picture_stays_as_it_is():
+    frames = np.arange(2 * 4 * 5, dtype=np.uint8).reshape(2, 4, 5)
+    np.testing.assert_array_equal([frame for frame, _ in stream_video(frames, grey=True)], frames)
+
+
+def test_a_rotated_video_is_upright_in_grey_too(media, tmp_path):
+    (tmp_path / "turned.mp4").write_bytes(turned((media / "clip.mp4").read_bytes()))
+    colour = load_video(tmp_path / "turned.mp4").frames
+    greys = np.stack([frame for frame, _ in stream_video(tmp_path / "turned.mp4", grey=True)])
+    assert greys.shape == colour.shape[:3] == (10, WIDTH, HEIGHT)
+    expected = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in colour])
+    assert np.abs(greys - expected.astype(int)).mean() < 1  # the red corner differs where its edge is smoothed
+
+
+def test_a_long_video_is_never_held_whole(tmp_path):
+    encode(tmp_path / "long.mkv", codec="ffv1", frames=400)
+    tracemalloc.start()
+    total = sum(1 for _ in stream_video(tmp_path / "long.mkv"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert total == 400
+    assert peak < 40 * HEIGHT * WIDTH * 3
+
+
+def test_frames_come_before_a_damaged_one_is_met(media):
+    stream = stream_video([media / "img0.png", media / "img1.png", {"bytes": b"no picture", "path": None}])
+    assert [seconds for _, seconds in (next(stream), next(stream))] == [0.0, 1 / 25]
+    with pytest.raises(VideoError, match="frame 2"):
+        next(stream)
+
+
+def test_times_always_grow(tmp_path):
+    """Damaged containers repeat times, or go back; what follows needs a rate."""
+    path = encode(tmp_path / "odd.mkv", codec="ffv1", frames=6, milliseconds=[0, 40, 41, 42, 300, 340])
+    times = [seconds for _, seconds in stream_video(path)]
+    assert np.diff(times).min() > 0
 
 
 @pytest.mark.parametrize("fps", [0, -25, float("nan"), float("inf")])

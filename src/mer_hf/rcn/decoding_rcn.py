@@ -1,6 +1,7 @@
 """A video in any form -> frames with times.
 
-    as_batch(sources) -> one source each -> load_video(source) -> Video(frames, times)
+    as_batch(sources) -> one source each -> stream_video(source) -> frame, time; frame, time; ...
+                                               load_video(source) -> Video(frames, times)
 
 A source is a video file (path, URL, bytes, open file, or the `{"path", "bytes"}` of a datasets `Video` column), the
 frames of one video in one array, or a list of its images. Nothing is resized, and no frame is dropped or repeated.
@@ -12,12 +13,13 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -32,6 +34,14 @@ DOWNLOAD_TIMEOUT = 20.0
 """Seconds a server may stay silent."""
 DOWNLOAD_DEADLINE = 300.0
 """Seconds a whole download may take, against servers that trickle."""
+
+
+LUMA_FORMATS = frozenset({"gray", "nv12", "yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
+"""Pixel formats whose first plane is the luma, 8 bits a pixel."""
+FULL_RANGE = 2
+"""FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; otherwise it runs from 16 to 235."""
+EXPANSION = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+"""Luma from 16..235 to 0..255."""
 
 
 class VideoError(ValueError):
@@ -91,7 +101,24 @@ def as_batch(sources: Any) -> tuple[list[Any], bool]:
 
 
 def load_video(source: Any, fps: float | None = None) -> Video:
-    """Decode one video.
+    """Decode one video into memory, in colour: what `stream_video` gives, together.
+
+    Args:
+        source: as for `stream_video`; a `Video` keeps its frames.
+        fps: as for `stream_video`.
+
+    Raises:
+        VideoError: as `stream_video`.
+
+    Warns:
+        UserWarning: as `stream_video`.
+    """
+    frames, times = zip(*stream_video(source, fps), strict=True)
+    return Video(np.stack(frames), np.array(times))
+
+
+def stream_video(source: Any, fps: float | None = None, grey: bool = False) -> Iterator[tuple[np.ndarray, float]]:
+    """Decode one video frame by frame; of a file no more than one frame is held in memory.
 
     Args:
         source: One of
@@ -101,33 +128,49 @@ def load_video(source: Any, fps: float | None = None) -> Video:
               (T, C, H, W) too.
             - a list of the images of one video: PIL images, uint8 arrays, paths, or `{"path", "bytes"}`; all equally
               large.
-            - a `Video`, which is returned as it is.
-            Grey becomes RGB by repetition; alpha is dropped.
+            - a `Video`.
+            Grey becomes RGB by repetition where colour is wanted; alpha is dropped.
         fps: Frames per second. Where it is given it replaces the times of the container, for the files of high-speed
             cameras are often written at 25 or 30. Without it, arrays and lists are taken at `DEFAULT_FPS`.
+        grey: Whether luma is wanted, which is faster; of a video file it is that of the file, without a way over RGB.
+
+    Yields:
+        The frame, (H, W, 3) uint8 RGB, or (H, W) uint8 with `grey`; and its time, seconds from the first frame, later
+        than that of the frame before.
 
     Raises:
-        VideoError: there is nothing to read, or no frame of it can be decoded.
+        VideoError: there is nothing to read, no frame of it can be decoded, or the frames differ in size.
 
     Warns:
-        UserWarning: a file ends before the duration that it announces; the frames up to there are returned.
+        UserWarning: a file ends before the duration that it announces; the frames up to there are given.
     """
     if fps is not None and not 0 < fps < float("inf"):
         raise VideoError(f"fps is {fps}; it must be frames per second, above 0")
-    if hasattr(source, "frames") and hasattr(source, "times"):
-        # not isinstance: transformers loads this file twice from a saved folder, for the pipeline and the processor
-        frames, times = source.frames, source.times
+    if isinstance(source, Video):
+        stream = zip(_in_colour(source.frames, grey), source.times.tolist(), strict=True)
     elif isinstance(source, np.ndarray | torch.Tensor):
-        frames, times = _from_array(source, "the video"), None
+        stream = _at_default_rate(_in_colour(_from_array(source, "the video"), grey))
     elif isinstance(source, list | tuple):
-        frames, times = _from_images(source), None
+        stream = _at_default_rate(_from_images(source, grey))
     elif _is_image(source):
-        frames, times = _from_images([source]), None
+        stream = _at_default_rate(_from_images([source], grey))
     else:
-        frames, times = _from_file(source)
-    if fps is not None or times is None:
-        times = np.arange(len(frames)) / (fps or DEFAULT_FPS)
-    return Video(frames, times)
+        stream = _from_file(source, grey)
+    for index, (frame, seconds) in enumerate(stream):
+        yield frame, seconds if fps is None else index / fps
+
+
+def _at_default_rate(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+    return ((frame, index / DEFAULT_FPS) for index, frame in enumerate(frames))
+
+
+def _in_colour(frames: np.ndarray, grey: bool) -> Iterator[np.ndarray]:
+    """Frames (T, H, W, 1 or 3) uint8, one by one as they are wanted."""
+    for frame in frames:
+        if grey:
+            yield cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.shape[-1] == 3 else frame[..., 0]
+        else:
+            yield frame if frame.shape[-1] == 3 else np.repeat(frame, 3, axis=-1)
 
 
 def _is_image(source: Any) -> bool:
@@ -163,7 +206,7 @@ def _channel_axis(array: np.ndarray | torch.Tensor) -> int | None:
 
 
 def _from_array(array: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
-    """(T, H, W), (T, H, W, C), or a tensor's (T, C, H, W) -> (T, H, W, 3) uint8."""
+    """(T, H, W), (T, H, W, C), or a tensor's (T, C, H, W) -> (T, H, W, 1 or 3) uint8."""
     if array.dtype not in (np.uint8, torch.uint8):
         raise VideoError(
             f"{name} has values of {array.dtype}; expected uint8, 0 to 255: for values in [0, 1] pass "
@@ -179,29 +222,29 @@ def _from_array(array: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
         )
     if isinstance(array, torch.Tensor):
         array = array.detach().cpu().numpy()
-    array = np.moveaxis(array, axis, -1)
-    return np.repeat(array, 3, axis=-1) if array.shape[-1] == 1 else np.ascontiguousarray(array[..., :3])
+    return np.ascontiguousarray(np.moveaxis(array, axis, -1)[..., :3])
 
 
-def _from_images(images: Sequence[Any]) -> np.ndarray:
-    """The images of one video -> (T, H, W, 3) uint8."""
+def _from_images(images: Sequence[Any], grey: bool) -> Iterator[np.ndarray]:
+    """The images of one video, one by one."""
     if not images:
         raise VideoError("the list of frames is empty; a video needs at least one")
-    frames = []
     for index, image in enumerate(images):
-        frames.append(_load_image(image, f"frame {index}"))
-        if frames[index].shape != frames[0].shape:
+        frame = _load_image(image, f"frame {index}", grey)
+        if index == 0:
+            shape = frame.shape
+        elif frame.shape != shape:
             raise VideoError(
-                f"frame {index} is {_size(frames[index])} and frame 0 is {_size(frames[0])} (width x height): all "
-                "frames of a video must be equally large"
+                f"frame {index} is {_size(frame.shape)} and frame 0 is {_size(shape)} (width x height): all frames of "
+                "a video must be equally large"
             )
-    return np.stack(frames)
+        yield frame
 
 
-def _load_image(image: Any, name: str) -> np.ndarray:
-    """One frame in any form -> (H, W, 3) uint8."""
+def _load_image(image: Any, name: str, grey: bool) -> np.ndarray:
+    """One frame in any form -> (H, W, 3) or, grey, (H, W) uint8."""
     if isinstance(image, np.ndarray | torch.Tensor):
-        return _from_array(image[None], name)[0]
+        return next(_in_colour(_from_array(image[None], name), grey))
     if isinstance(image, dict):
         image, path = image.get("bytes"), image.get("path")
         name = f"{name} ({path})" if path is not None else name
@@ -212,44 +255,49 @@ def _load_image(image: Any, name: str) -> np.ndarray:
         raise VideoError(f"{name} is a {type(image).__name__}; expected an image: PIL, uint8 array, path or dict")
     try:
         if isinstance(image, Image.Image):
-            return _rgb(image, name)
+            return _pixels(image, name, grey)
         with Image.open(image) as opened:
-            return _rgb(ImageOps.exif_transpose(opened), name)
-    except (OSError, SyntaxError, AttributeError) as error:  # Pillow's words for damaged files, and for no file at all
+            if grey:
+                opened.draft("L", None)  # of a JPEG, only the luma is decoded
+            return _pixels(ImageOps.exif_transpose(opened), name, grey)
+    except (OSError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:  # Pillow's words for no image
         raise VideoError(f"{name} cannot be read as an image: {error}") from error
 
 
-def _rgb(image: Image.Image, name: str) -> np.ndarray:
+def _pixels(image: Image.Image, name: str, grey: bool) -> np.ndarray:
     if image.mode.startswith("I") or image.mode == "F":
         raise VideoError(f"{name} has more than 8 bits (mode {image.mode}); Pillow would clip it: scale it to 8 bits")
-    return np.asarray(image.convert("RGB"))
+    if grey and image.mode == "L":
+        return np.asarray(image)
+    pixels = np.asarray(image.convert("RGB"))
+    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if grey else pixels  # Pillow's luma rounds otherwise
 
 
-def _size(frame: np.ndarray) -> str:
-    return f"{frame.shape[1]} x {frame.shape[0]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]}"
 
 
 # --- frames that are to be decoded ---
 
 
-def _from_file(source: Any) -> tuple[np.ndarray, np.ndarray]:
-    """An encoded video wherever it lies -> frames (T, H, W, 3), times (T,) from 0."""
+def _from_file(source: Any, grey: bool) -> Iterator[tuple[np.ndarray, float]]:
+    """An encoded video wherever it lies -> frames with their times."""
     if isinstance(source, dict) and ("bytes" in source or "path" in source):
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
     if _is_url(source):
-        return _decode(io.BytesIO(_download(source)), source)
+        return _decode(io.BytesIO(_download(source)), source, grey)
     if isinstance(source, str | Path):
         _check_file(Path(source))
         # absolute: FFmpeg would take "12:30.mp4" for the address of a protocol named 12
-        return _decode(str(Path(source).absolute()), str(source))
+        return _decode(str(Path(source).absolute()), str(source), grey)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(source), f"the video ({len(source)} bytes)")
+        return _decode(io.BytesIO(source), f"the video ({len(source)} bytes)", grey)
     if hasattr(source, "read"):
         name, data = f"the open file {getattr(source, 'name', '')}".rstrip(), source.read()
         if not data or isinstance(data, str):
             found = "is opened as text; open it as binary ('rb')" if data else "has nothing to read; is it at its end?"
             raise VideoError(f"{name} {found}")
-        return _decode(io.BytesIO(data), name)
+        return _decode(io.BytesIO(data), name, grey)
     raise VideoError(
         f"cannot read a video from a {type(source).__name__}; expected a path, a URL, bytes, an open file, an array, "
         "or a list of images"
@@ -298,39 +346,48 @@ def _read_limited(response: Any, url: str) -> bytes:
     return bytes(data)
 
 
-def _decode(file: str | io.BytesIO, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A path or buffer -> frames (T, H, W, 3), times (T,) from 0."""
-    frames: list[np.ndarray] = []
-    times: list[float | None] = []
-    broken, announced, rate = None, None, None
+def _decode(file: str | io.BytesIO, name: str, grey: bool) -> Iterator[tuple[np.ndarray, float]]:
+    """A path or buffer -> frames with their times, from 0."""
+    times: list[float] = []
+    start, shape, broken, announced = None, None, None, None
     try:
-        with av.open(file) as container:
+        with av.open(file, metadata_errors="replace") as container:
             stream = _video_stream(container, name)
             stream.codec_context.thread_count = 1  # clips are short, and callers decode several at once
-            announced, rate = _announced_duration(container, stream), stream.average_rate
+            announced, rate = _announced_duration(container, stream), float(stream.average_rate or DEFAULT_FPS)
             for frame in container.decode(stream):
-                image = frame.to_ndarray(format="rgb24")
+                image = _luma(frame) if grey else frame.to_ndarray(format="rgb24")
                 if frame.rotation % 360:
-                    image = np.rot90(image, round(frame.rotation / 90))
-                if frames and image.shape != frames[0].shape:
+                    image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+                if shape is not None and image.shape != shape:
                     raise VideoError(
-                        f"{name} changes its size at frame {len(frames)}, from {_size(frames[0])} to {_size(image)} "
+                        f"{name} changes its size at frame {len(times)}, from {_size(shape)} to {_size(image.shape)} "
                         "(width x height); cut out a part of one size"
                     )
-                frames.append(image)
-                times.append(frame.time)
+                shape = image.shape
+                start = start if times else frame.time
+                seconds = None if frame.time is None or start is None else frame.time - start
+                if times and (seconds is None or seconds <= times[-1]):
+                    seconds = times[-1] + 1 / rate  # raw streams have no times, damaged ones go back
+                times.append(seconds or 0.0)
+                yield image, times[-1]
     except av.FFmpegError as error:
         broken = error
-    if not frames:
+    if not times:
         raise VideoError(
             f"{name} cannot be decoded as a video: {broken.strerror}" if broken else f"{name} holds no frames"
         ) from broken
-    if None in times:  # a raw stream without timestamps
-        times = [index / float(rate or DEFAULT_FPS) for index in range(len(frames))]
-    seconds = np.array(times, dtype=np.float64)
-    seconds -= seconds[0]
-    _warn_if_cut(seconds, announced, broken, name)
-    return np.stack(frames), seconds
+    _warn_if_cut(np.array(times), announced, broken, name)
+
+
+def _luma(frame: av.VideoFrame) -> np.ndarray:
+    """The luma of a decoded frame, (H, W) uint8 from 0 to 255, copied out of its plane where it has one."""
+    if frame.format.name not in LUMA_FORMATS:
+        return cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
+    plane = frame.planes[0]
+    luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    full = frame.color_range == FULL_RANGE or frame.format.name.startswith(("yuvj", "gray"))
+    return luma.copy() if full else cv2.LUT(luma, EXPANSION)
 
 
 def _video_stream(container: Any, name: str) -> Any:
@@ -340,6 +397,8 @@ def _video_stream(container: Any, name: str) -> Any:
     if not streams:
         found = ", ".join(stream.type for stream in container.streams) or "none"
         raise VideoError(f"{name} has no video stream (streams found: {found})")
+    if streams[0].codec_context is None:
+        raise VideoError(f"{name} is coded in a way that this FFmpeg does not know; convert it, to H.264 say")
     return streams[0]
 
 
@@ -365,4 +424,4 @@ def _warn_if_cut(times: np.ndarray, announced: float | None, broken: Exception |
     )
 
 
-__all__ = ["DEFAULT_FPS", "Video", "VideoError", "as_batch", "load_video"]
+__all__ = ["DEFAULT_FPS", "Video", "VideoError", "as_batch", "load_video", "stream_video"]
