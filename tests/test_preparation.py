@@ -5,7 +5,7 @@ from datasets import Array2D, Array3D, Array4D, ClassLabel, Dataset, Features, I
 from PIL import Image as Picture
 
 from mer_hf.preparation import DatasetError, _apex_index, check_dataset, prepare, ready_input, samples, with_identity
-from mer_hf.rcn.decoding_rcn import VideoError, load_video
+from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor, collate_sequences
 
 PROCESSORS = {
@@ -17,7 +17,8 @@ PROCESSORS = {
 
 def processor_of(connectivity, **options):
     size = {"height": 16, "width": 12}
-    return RcnVideoProcessor(connectivity=connectivity, size=size, **{**PROCESSORS[connectivity], **options})
+    options = {"align": "none", **PROCESSORS[connectivity], **options}
+    return RcnVideoProcessor(connectivity=connectivity, size=size, **options)
 
 
 def replaced(dataset, row, **values):
@@ -126,8 +127,8 @@ def test_the_released_apex_decides_which_motion_is_seen_and_none_is_spotted(make
     by_apex = {}
     for apex in ("41", "44", None):
         (sample,) = samples(replaced(dataset, 0, apex=apex), processor)
-        frames = load_video(dataset[0]["frames"], fps=100.0)
-        expected = processor.clip_sequence(frames, None if apex is None else int(apex) - 40, windows=True)
+        index = None if apex is None else int(apex) - 40
+        expected = processor.clip_sequence(dataset[0]["frames"], index, fps=100.0, windows=True)
         np.testing.assert_array_equal(sample["sequence"].frames, expected.frames)
         by_apex[apex] = sample["sequence"].frames
     assert not np.array_equal(by_apex["41"], by_apex["44"])
@@ -171,9 +172,9 @@ def count_preparations(monkeypatch):
     counted = []
     real = RcnVideoProcessor.clip_sequence
 
-    def counting(processor, video, *args, **kwargs):
-        counted.append(len(video.frames))
-        return real(processor, video, *args, **kwargs)
+    def counting(processor, frames, *args, **kwargs):
+        counted.append(len(frames))
+        return real(processor, frames, *args, **kwargs)
 
     monkeypatch.setattr(RcnVideoProcessor, "clip_sequence", counting)
     return counted

@@ -12,9 +12,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from datasets import Array4D, ClassLabel, Dataset, Features
+from datasets import Array4D, ClassLabel, Dataset, Features, List, Value
 
-from mer_hf.rcn.decoding_rcn import VideoError, load_video
+from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
 
 INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
@@ -84,10 +84,11 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
         num_proc: processes.
 
     Returns:
-        A Dataset with the columns `frames` and `reference`, as `ClipSequence` has them, in the order of the rows.
+        A Dataset with the columns `frames`, `reference` and `problems`, as `ClipSequence` has them, in the order of the
+        rows.
 
     Raises:
-        VideoError: for a clip that cannot be read, naming it.
+        VideoError: for a clip that cannot be read, or whose face cannot be used, naming it.
     """
     height, width = processor.size["height"], processor.size["width"]
     flow = processor.connectivity == "geometric"
@@ -97,7 +98,7 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
         _prepare_clip,
         fn_kwargs={"processor": processor, "code": _code_digest()},
         remove_columns=dataset.column_names,
-        features=Features({"frames": array, "reference": array}),
+        features=Features({"frames": array, "reference": array, "problems": List(Value("string"))}),
         num_proc=num_proc,
         writer_batch_size=16,  # a batch is held in memory before it is written
         desc="motion" if flow else "crops",
@@ -107,11 +108,11 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
 def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
     cv2.setNumThreads(1)  # the clips are shared out over processes
     try:
-        video = load_video(row["frames"], fps=row.get("fps"))
-        sequence = processor.clip_sequence(video, _apex_index(row, len(video.frames)), windows=True)
+        apex = _apex_index(row, len(row["frames"] or ()))
+        sequence = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)
     except ValueError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
-    return {"frames": sequence.frames, "reference": sequence.reference}
+    return {"frames": sequence.frames, "reference": sequence.reference, "problems": list(sequence.problems)}
 
 
 def _apex_index(row: dict[str, Any], total: int) -> int | None:
@@ -180,7 +181,7 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     labels = dataset["label"]
     if column == "frames":
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
-        sequences = [ClipSequence(row["frames"], row["reference"]) for row in prepared]
+        sequences = [ClipSequence(row["frames"], row["reference"], tuple(row["problems"])) for row in prepared]
         return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
     ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
     shapes = {array.shape if column == "pixel_values_videos" else array.shape[1:] for array in ready}

@@ -37,7 +37,7 @@ from mer_hf.metrics import scores
 from mer_hf.preparation import check_dataset, ready_input, samples, with_identity
 from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
 from mer_hf.rcn.configuration_rcn import RcnConfig
-from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, mirrored
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor, collate_sequences
@@ -173,17 +173,14 @@ class RcnTrainer(Trainer):
         else:
             pixels = inputs["pixel_values_videos"]
         if training and self.mirror:
-            pixels = mirror_at_random(pixels, self.draws, self.processor.connectivity == "geometric")
+            pixels = mirror_at_random(pixels, self.draws, self.processor.connectivity)
         return {"pixel_values_videos": pixels, "labels": labels}
 
 
-def mirror_at_random(pixels: torch.Tensor, generator: torch.Generator, flow: bool) -> torch.Tensor:
-    """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2; flow then runs the other way."""
-    mirrored = pixels.flip(-1)
-    if flow:
-        mirrored[:, :, 0] *= -1  # u
+def mirror_at_random(pixels: torch.Tensor, generator: torch.Generator, connectivity: str) -> torch.Tensor:
+    """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2."""
     chosen = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
-    return torch.where(chosen[:, None, None, None, None], mirrored, pixels)
+    return torch.where(chosen[:, None, None, None, None], mirrored(pixels, connectivity), pixels)
 
 
 def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -395,7 +392,8 @@ def _claim_output_dir(
         record.pop(name, None)
     digest = hashlib.sha256(dataset.select_columns(["clip_id", "subject", "label"]).to_pandas().to_csv().encode())
     for clip in clips:
-        for array in vars(clip["sequence"]).values() if "sequence" in clip else [clip["pixel_values_videos"]]:
+        sequence = clip.get("sequence")
+        for array in (sequence.frames, sequence.reference) if sequence else [clip["pixel_values_videos"]]:
             digest.update(np.ascontiguousarray(array))
     record["data_sha256"] = digest.hexdigest()
     record = json.loads(json.dumps(record))  # as it will be read

