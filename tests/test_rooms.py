@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "drawing": {"action_units"},
     "rcn": {"rcn"},
     "preparation": {"rcn"},
+    "inspection": {"rcn"},
     "recipes": set(),
     "training": {"rcn", "preparation", "drawing", "protocols", "metrics", "recipes"},
     "hub": {"rcn", "metrics"},

@@ -1,0 +1,191 @@
+"""What a model sees of a clip, drawn on one page: face, crop, motion over time, flow and energy.
+
+a video -> RcnVideoProcessor.aligned_clip -> examine: Examination -> draw: a figure, a PNG
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.figure import Figure
+
+from mer_hf.rcn.decoding_rcn import stream_video
+from mer_hf.rcn.motion_rcn import motion_curve, motion_energy, moving_pixels, optical_flow, spot_apex
+from mer_hf.rcn.video_processing_rcn import AlignedClip, RcnVideoProcessor
+
+INK, ACCENT, QUIET, GOLD, GREEN = "#1b1f24", "#d1495b", "#8a939c", "#ffd166", "#3ddc97"
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What there is to see of a clip.
+
+    Attributes:
+        onset: (H, W, 3) uint8, the first frame as it was recorded.
+        clip: the aligned crops, grey.
+        apex: index of the apex among them.
+        spotted: whether the apex was spotted, not given.
+        curve: (T,) motion away from rest, which is the first and the last frame, as `motion_curve` gives it.
+        flow: (2, H, W) float32, from onset to apex, in pixels of the crop.
+        energy: (H, W) in [0, 1], how much each pixel changes.
+        mask: (H, W) bool, the pixels that the energy mask of this one clip would keep.
+    """
+
+    onset: np.ndarray
+    clip: AlignedClip
+    apex: int
+    spotted: bool
+    curve: np.ndarray
+    flow: np.ndarray
+    energy: np.ndarray
+    mask: np.ndarray
+
+
+def examine(
+    source: Any, processor: RcnVideoProcessor, apex: int | None = None, fps: float | None = None
+) -> Examination:
+    """Take a clip as far as its motion, and keep what is on the way.
+
+    Args:
+        source: a video in any form, from onset to offset, that can be read twice (no open file).
+        processor: says how the face is aligned; the motion is looked at in the grey crops that flow is computed on.
+        apex: index of the apex frame, where it is known.
+        fps: frames per second, where the source does not tell, or tells it wrong.
+
+    Raises:
+        VideoError, FaceError, ValueError: as `RcnVideoProcessor.aligned_clip`.
+    """
+    geometric = RcnVideoProcessor(
+        **{**processor.to_dict(), "connectivity": "geometric", "num_channels": 3, "num_frames": 1},
+        face_models=processor.face_models,
+    )
+    clip = geometric.aligned_clip(source, apex, fps)
+    onset, _ = next(stream_video(source))
+    spotted = clip.apex is None
+    apex = max(1, spot_apex(clip.frames) if spotted else clip.apex)
+    energy = motion_energy(clip.frames)
+    return Examination(
+        onset=onset,
+        clip=clip,
+        apex=apex,
+        spotted=spotted,
+        curve=motion_curve(clip.frames),
+        flow=optical_flow(clip.frames[0], clip.frames[apex], geometric.flow),
+        energy=energy,
+        mask=moving_pixels(energy[None]),
+    )
+
+
+def flow_colours(flow: np.ndarray, largest: float) -> np.ndarray:
+    """Flow as colour: the hue is the direction, the saturation the length, white is still.
+
+    Args:
+        flow: (2, H, W), u to the right and v downwards.
+        largest: the length that is fully saturated; longer vectors look alike.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    u, v = flow.astype(np.float32)
+    hue = np.degrees(np.arctan2(v, u)) % 360
+    length = np.clip(np.hypot(u, v) / max(largest, 1e-6), 0, 1)
+    hsv = np.stack([hue, length, np.ones_like(length)], -1).astype(np.float32)
+    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
+
+
+def draw(seen: Examination, path: str | Path, title: str) -> None:
+    """Draw an examination as a PNG of one page.
+
+    Args:
+        seen: what `examine` gives.
+        path: of the picture; its folder exists.
+        title: of the page, such as the name of the video.
+    """
+    figure = Figure(figsize=(12, 9.4), dpi=100, layout="constrained", facecolor="white")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    grid = figure.add_gridspec(3, 4, height_ratios=(1.25, 0.8, 1.0))
+    _draw_face(figure.add_subplot(grid[0, :2]), seen)
+    _draw_picture(figure.add_subplot(grid[0, 2]), seen.clip.frames[0], "onset, aligned")
+    _draw_picture(figure.add_subplot(grid[0, 3]), seen.clip.frames[seen.apex], "apex, aligned")
+    _draw_curve(figure.add_subplot(grid[1, :]), seen)
+    moved = seen.flow - np.median(seen.flow, axis=(1, 2), keepdims=True)  # as the network sees it: without the head
+    largest = float(np.percentile(np.hypot(*moved), 99))
+    flow = figure.add_subplot(grid[2, 0])
+    _draw_picture(flow, flow_colours(moved, largest), f"flow, onset to apex (full colour: {largest:.2f} px)")
+    _draw_wheel(flow.inset_axes((0.78, 0.78, 0.2, 0.2)))
+    arrows = figure.add_subplot(grid[2, 1])
+    _draw_picture(arrows, seen.clip.frames[seen.apex], "flow as arrows, lengthened")
+    _draw_arrows(arrows, moved, largest)
+    _draw_picture(figure.add_subplot(grid[2, 2]), seen.energy, "motion energy", cmap="magma", vmin=0, vmax=1)
+    _draw_picture(
+        figure.add_subplot(grid[2, 3]), seen.mask, f"energy mask, {seen.mask.mean():.0%} kept", vmin=0, vmax=1
+    )
+    figure.savefig(path)
+
+
+def _draw_picture(axes: Any, picture: np.ndarray, title: str, **options: Any) -> None:
+    scale = {} if picture.ndim == 3 else {"cmap": "gray", **({"vmin": 0, "vmax": 255} if picture.max() > 1 else {})}
+    axes.imshow(picture, **{**scale, **options})
+    axes.set_title(title, fontsize=9, color=INK)
+    axes.set_axis_off()
+
+
+def _draw_face(axes: Any, seen: Examination) -> None:
+    _draw_picture(axes, seen.onset, "onset frame, as recorded")
+    face, crop = seen.clip.face.face, cv2.invertAffineTransform(seen.clip.face.frame_to_crop)
+    bottom, right = np.array(seen.clip.frames.shape[1:3]) - 0.5
+    corners = np.array([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom), (-0.5, -0.5)])
+    axes.plot(*(crop[:, :2] @ corners.T + crop[:, 2:]), color=ACCENT, linewidth=1.5)
+    if face is not None:
+        axes.scatter(*face.landmarks.T, s=1.5, color=GREEN, linewidths=0)
+        left, top, right, bottom = face.box
+        axes.plot((left, right, right, left, left), (top, top, bottom, bottom, top), color=GOLD, ls="--", linewidth=1)
+    height, width = seen.onset.shape[:2]
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)
+
+
+def _draw_curve(axes: Any, seen: Examination) -> None:
+    seconds = np.arange(len(seen.curve)) / seen.clip.fps
+    axes.fill_between(seconds, seen.curve, color=QUIET, alpha=0.25, linewidth=0)
+    axes.plot(seconds, seen.curve, color=INK, linewidth=1.5)
+    marks = {"onset": 0, f"apex{' (spotted)' if seen.spotted else ''}": seen.apex, "offset": len(seen.curve) - 1}
+    top = max(float(seen.curve.max()), 1e-6) * 1.25
+    for name, index in marks.items():
+        axes.axvline(seconds[index], color=ACCENT, linewidth=1.2, linestyle="-" if name.startswith("apex") else ":")
+        side = "right" if index == len(seen.curve) - 1 else "left"
+        axes.text(
+            seconds[index],
+            top * 0.97,
+            f" {name}, frame {index}, {seconds[index] * 1000:.0f} ms ",
+            ha=side,
+            va="top",
+            fontsize=8,
+            color=ACCENT,
+        )
+    axes.set_ylim(0, top)
+    axes.set_xlim(seconds[0], seconds[-1])
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.set_title("motion away from rest, in grey levels", fontsize=9, color=INK, loc="left")
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_arrows(axes: Any, flow: np.ndarray, largest: float) -> None:
+    step = flow.shape[1] // 20 or 1
+    y, x = np.mgrid[step // 2 : flow.shape[1] : step, step // 2 : flow.shape[2] : step]
+    u, v = flow[:, y, x] * (1.6 * step / max(largest, 1e-6))
+    axes.quiver(x, y, u, v, color=GOLD, angles="xy", scale_units="xy", scale=1, width=0.005)
+
+
+def _draw_wheel(axes: Any) -> None:
+    y, x = np.mgrid[-1:1:65j, -1:1:65j]
+    wheel = flow_colours(np.stack([x, y]), 1.0)
+    axes.imshow(np.dstack([wheel, np.where(np.hypot(x, y) <= 1, 255, 0).astype(np.uint8)]))
+    axes.set_axis_off()
+
+
+__all__ = ["Examination", "draw", "examine", "flow_colours"]
