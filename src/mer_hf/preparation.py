@@ -6,12 +6,15 @@ The cache of `datasets` is keyed by the rows, the processor's options and the co
 change and give old sequences.
 """
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from datasets import Array4D, ClassLabel, Dataset, Features, List, Value
 
 from mer_hf.rcn.decoding_rcn import VideoError
@@ -94,19 +97,35 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     flow = processor.connectivity == "geometric"
     shape = (None, 2 if flow else processor.num_channels, height, width)
     array = Array4D(shape, "float32" if flow else "uint8")
-    return dataset.map(
-        _prepare_clip,
-        fn_kwargs={"processor": processor, "code": _code_digest()},
-        remove_columns=dataset.column_names,
-        features=Features({"frames": array, "reference": array, "problems": List(Value("string"))}),
-        num_proc=num_proc,
-        writer_batch_size=16,  # a batch is held in memory before it is written
-        desc="motion" if flow else "crops",
-    )
+    with _one_thread():
+        return dataset.map(
+            _prepare_clip,
+            fn_kwargs={"processor": processor, "code": _code_digest()},
+            remove_columns=dataset.column_names,
+            features=Features({"frames": array, "reference": array, "problems": List(Value("string"))}),
+            num_proc=num_proc,
+            writer_batch_size=16,  # a batch is held in memory before it is written
+            desc="motion" if flow else "crops",
+        )
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread a process, since clips are shared out over processes.
+
+    To be said before they fork: a fork has none of the threads that OpenCV and torch would wait for.
+    """
+    threads = cv2.getNumThreads(), torch.get_num_threads()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads[0])
+        torch.set_num_threads(threads[1])
 
 
 def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
-    cv2.setNumThreads(1)  # the clips are shared out over processes
     try:
         apex = _apex_index(row, len(row["frames"] or ()))
         sequence = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)

@@ -212,9 +212,9 @@ def test_times_that_a_container_rounds_are_even():
 
 
 def test_magnified_motion_is_larger(face):
-    options = {"connectivity": "appearance", "num_channels": 1, "num_frames": 9, "size": {"height": 64, "width": 64}}
+    options = {"connectivity": "appearance", "num_channels": 1, "num_frames": 9, "size": {"height": 128, "width": 128}}
     flows = []
-    for magnification in (0.0, 4.0):
+    for magnification in (0.0, 8.0):
         clip = RcnVideoProcessor(**options, magnification=magnification).aligned_clip(face.frames, fps=200.0)
         flow = optical_flow(clip.frames[0], clip.frames[face.apex])
         flows.append(np.hypot(*(flow - np.median(flow, axis=(1, 2), keepdims=True))).mean())

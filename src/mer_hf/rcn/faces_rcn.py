@@ -55,7 +55,10 @@ CROP_SIDE, CROP_EYE_LINE = 1.85, 0.23  # eye distances, and the part above the e
 ACTIVE_PART = np.array([(-0.65, -0.36), (0.65, -0.36), (0.65, 1.27), (-0.65, 1.27)])  # spans their bumps
 BLUR_FROM = 1.4  # times smaller than life; up to there, linear interpolation keeps flow as well
 
+ALIGNMENTS = ("mesh", "box", "none")
+PROBLEMS = ("raise", "flag")  # what may be done about them
 LOOK_SECONDS = 0.5  # the longest micro-expression (Yan et al., 2013): its frames wait until the face is measured
+WAITING = 150  # frames at most that wait, whatever a damaged container says of its rate
 LOOKS = 3  # frames that are measured; five take 5 ms more, for a jitter of .21 instead of .28 % of the eye distance
 CHECK_SECONDS = 0.5  # between the frames that are checked later
 SMALLEST = 20.0  # pixels between the eyes; a pixel is then 3 of a crop of 128, of which micro-expressions move 1 or 2
@@ -441,13 +444,13 @@ def align_clip(
         ValueError: for any other argument outside of the above.
         OSError: if a model is missing or altered.
     """
-    if align not in ("mesh", "box", "none") or problems not in ("raise", "flag"):
+    if align not in ALIGNMENTS or problems not in PROBLEMS:
         raise ValueError(f"align is mesh, box or none, got {align!r}; problems is raise or flag, got {problems!r}")
     if not (0 < fps < math.inf and 0 <= margin < math.inf and min(height, width) >= 1):
         raise ValueError(f"fps is above 0, margin 0 or more, a size 1 or more; got {fps}, {margin}, {height, width}")
     found = _Problems(problems, fps)
     frames = _alike(frames)
-    head = list(islice(frames, math.ceil(LOOK_SECONDS * fps)))
+    head = list(islice(frames, min(math.ceil(LOOK_SECONDS * fps), WAITING)))
     if not head:
         raise VideoError("the video has no frames")
 

@@ -24,7 +24,7 @@ from transformers.processing_utils import VideosKwargs
 from transformers.utils import cached_file
 
 from .decoding_rcn import VideoError, as_batch, stream_video
-from .faces_rcn import FOLDER, MODELS, ClipFace, align_clip
+from .faces_rcn import ALIGNMENTS, FOLDER, MODELS, PROBLEMS, ClipFace, align_clip
 from .motion_rcn import FLOW_METHODS, flow_picture, magnify, optical_flow, spot_apex
 from .temporal_rcn import (
     KERNELS,
@@ -38,7 +38,6 @@ from .temporal_rcn import (
 
 CHANNELS = {"geometric": (2, 3), "appearance": (1,), "sequence": (1, 3)}
 INTERPOLATIONS = ("linear", "tim", *KERNELS)
-ALIGNMENTS, PROBLEMS = ("mesh", "box", "none"), ("raise", "flag")
 FACE_MODELS = (*MODELS, "NOTICE")
 """The files of the face models, which travel with a processor."""
 EVEN = 0.5
