@@ -428,7 +428,8 @@ def test_an_ensemble_predicts_the_mean_probability_of_its_members_and_is_one_fol
     ensemble.save_pretrained(tmp_path)
     loaded = RcnForVideoClassification.from_pretrained(tmp_path).eval()
     assert torch.equal(loaded(pixels).logits, ensemble(pixels).logits)
-    assert len(loaded.members) == loaded.config.num_members == 3
+    assert len(loaded.members) == 3
+    assert list(loaded.config.members) == [{}, {}, {}]
     with pytest.raises(ValueError, match="an ensemble of 3 members has no features of its own"):
         AutoModel.from_pretrained(tmp_path)
 
@@ -456,6 +457,45 @@ def test_an_ensemble_among_the_averaged_brings_its_members_and_one_model_stays_i
     assert torch.equal(alone(pixels).logits, models[0](pixels).logits)
 
 
+def test_networks_of_different_kinds_are_averaged_and_saved_as_one(tmp_path):
+    kinds = [{"action_units": [1, 12]}, {"grid_size": 3}, {"recurrent_steps": 0, "dropout": 0.1}]
+    models = [RcnForVideoClassification(tiny(**fields)).eval() for fields in kinds]
+    for model in models:
+        model.classifier.weight.data.mul_(100)
+    pixels = clips(models[0].config)
+    RcnForVideoClassification.average([models[1], models[0], models[2]]).save_pretrained(tmp_path)
+    loaded = RcnForVideoClassification.from_pretrained(tmp_path).eval()
+    expected = torch.stack([model(pixels).logits.softmax(1) for model in models]).mean(0)
+    torch.testing.assert_close(loaded(pixels).logits.softmax(1), expected)
+    assert list(loaded.config.action_units) == [1, 12]
+    assert torch.equal(loaded(pixels).action_unit_logits, models[0](pixels).action_unit_logits)
+
+
+def test_action_units_are_told_by_a_layer_of_their_own_and_averaged_as_probabilities(tmp_path):
+    models = [RcnForVideoClassification(tiny("rcn", action_units=[4, 6, 12])).eval() for _ in range(2)]
+    pixels = clips(models[0].config)
+    told = [model(pixels).action_unit_logits for model in models]
+    assert told[0].shape == (len(pixels), 3)
+    features = models[0].rcn(pixels).pooler_output
+    torch.testing.assert_close(told[0], F.linear(features, *models[0].unit_classifier.parameters()))
+    averaged = RcnForVideoClassification.average(models)(pixels).action_unit_logits
+    torch.testing.assert_close(averaged.sigmoid(), (told[0].sigmoid() + told[1].sigmoid()) / 2)
+    assert RcnForVideoClassification(tiny())(pixels).action_unit_logits is None
+
+
+def test_the_loss_of_action_units_is_added_to_that_of_the_classes():
+    model = RcnForVideoClassification(tiny(action_units=[4, 6])).eval()
+    pixels = clips(model.config)
+    labels, units = torch.zeros(len(pixels), dtype=torch.long), torch.rand(len(pixels), 2).round()
+    out = model(pixels, labels=labels, action_units=units)
+    probabilities = out.action_unit_logits.sigmoid()
+    expected = -(units * probabilities.log() + (1 - units) * (1 - probabilities).log()).mean()
+    torch.testing.assert_close(out.loss, F.cross_entropy(out.logits, labels) + expected)
+    torch.testing.assert_close(model(pixels, labels=labels).loss, F.cross_entropy(out.logits, labels))
+    halves = [model(pixels, labels=labels, action_units=units, num_items_in_batch=2 * len(pixels)).loss for _ in "ab"]
+    torch.testing.assert_close(sum(halves), out.loss)
+
+
 def test_an_ensemble_owns_its_weights():
     models = [RcnForVideoClassification(tiny()).eval() for _ in range(2)]
     ensemble = RcnForVideoClassification.average(models)
@@ -469,8 +509,9 @@ def test_an_ensemble_owns_its_weights():
     ("configs", "says"),
     [
         ([], "at least one model, got none"),
-        ([{}, {"grid_size": 3}], r"these differ in \['grid_size'\]"),
-        ([{}, {"id2label": {0: "a", 1: "b", 2: "c"}}], r"these differ in \['id2label'\]"),
+        ([{}, {"image_size": [20, 30]}], r"must agree in \['image_size'\]"),
+        ([{}, {"id2label": {0: "a", 1: "b", 2: "c"}}], r"must agree in \['id2label'\]"),
+        ([{}, {"action_units": [1, 2]}, {"action_units": [1, 4]}], r"must agree in \['action_units'\]"),
     ],
 )
 def test_models_of_different_kinds_are_not_averaged(configs, says):
@@ -486,7 +527,8 @@ def test_models_of_different_kinds_are_not_averaged(configs, says):
         ({"connectivity": "sequence", "dense_shortcuts": True}, "for one map a clip, not for recurrence over frames"),
         ({"attention": "output", "grid_size": 1}, "grid_size must be at least 2"),
         ({"attention": "everywhere"}, "attention"),
-        ({"num_members": 0}, "num_members"),
+        ({"members": []}, "members is None or has an entry"),
+        ({"action_units": []}, "action_units is None or has an entry"),
         ({"logit_adjustment": -0.5}, "logit_adjustment must be 0 or more, got -0.5"),
     ],
 )

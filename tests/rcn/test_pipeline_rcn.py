@@ -175,6 +175,27 @@ def test_a_video_whose_face_moves_away_is_refused_or_flagged(folder, talking):
     assert "problems" not in classify(talking)[0]
 
 
+def test_the_action_units_that_moved_are_told_where_the_model_knows_them(classify, tmp_path):
+    torch.manual_seed(0)
+    config = RcnConfig(backbone_kwargs={"width": 4}, id2label=dict(enumerate(LABELS)), action_units=[4, 12, 25])
+    folder = save_model_folder(
+        RcnForVideoClassification(config).eval(), RcnVideoProcessor(align="none"), tmp_path / "rcn"
+    )
+    knowing = pipeline(TASK, model=folder, device="cpu")
+    assert all(set(item) == {"label", "score"} for item in knowing(noise(0)))
+    told = [
+        result[0]["action_units"] for result in knowing([noise(0), noise(1)], batch_size=2, return_action_units=True)
+    ]
+    with torch.no_grad():
+        logits = knowing.model(**knowing.video_processor([noise(0), noise(1)])).action_unit_logits
+    for units, row in zip(told, logits.sigmoid().tolist(), strict=True):
+        assert units == {
+            name: pytest.approx(value, abs=1e-6) for name, value in zip(("AU4", "AU12", "AU25"), row, strict=True)
+        }
+    with pytest.raises(ValueError, match="its config lists none"):
+        classify(noise(0), return_action_units=True)
+
+
 def test_an_option_that_does_not_exist_is_refused(classify):
     with pytest.raises(TypeError, match="algin"):
         classify(noise(0), algin="mesh")

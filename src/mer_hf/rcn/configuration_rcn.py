@@ -1,5 +1,6 @@
 """The configuration of a recurrent convolutional network, and the published settings by name."""
 
+import copy
 import json
 from dataclasses import fields
 from typing import Any, Literal
@@ -56,6 +57,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+SHARED = ("connectivity", "num_frames", "num_channels", "image_size", "id2label", "mirror_averaging")
+"""Fields that the members of an ensemble have in common: they see the same clips, and name the same classes."""
+
+
 @strict
 class RcnConfig(PreTrainedConfig):
     r"""What builds an `RcnModel`.
@@ -94,7 +99,9 @@ class RcnConfig(PreTrainedConfig):
             without it.
         label_smoothing: of the targets, in [0, 1).
         mirror_averaging: in evaluation, average the prediction with that for the mirrored clip.
-        num_members: networks of an ensemble, whose predictions are averaged (see `RcnForVideoClassification.average`).
+        action_units: numbers (FACS) of the facial action units that a second linear layer tells apart; None without it.
+        members: of an ensemble, whose predictions are averaged: for each network the fields in which it is of another
+            kind than this configuration, often none (see `RcnForVideoClassification.average`). None: a single network.
 
     Raises:
         StrictDataclassClassValidationError: where fields contradict one another; the message says which.
@@ -127,7 +134,8 @@ class RcnConfig(PreTrainedConfig):
     logit_adjustment: float | int = 0.0
     label_smoothing: float | int = 0.0
     mirror_averaging: bool = False
-    num_members: int = 1
+    action_units: list[int] | tuple[int, ...] | None = None
+    members: list[dict] | tuple[dict, ...] | None = None
 
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
@@ -145,11 +153,11 @@ class RcnConfig(PreTrainedConfig):
             raise ValueError("dense_shortcuts and attention are for one map a clip, not for recurrence over frames")
         if self.attention is not None and self.grid_size < 2:
             raise ValueError("attention compares the places of the grid: grid_size must be at least 2")
-        counted = (self.num_frames, self.num_channels, self.grid_size, self.num_members, *self.section_pools)
-        if min(counted) < 1 or not self.section_pools:
-            raise ValueError(
-                "num_frames, num_channels, grid_size, num_members and every one of section_pools must be at least 1"
-            )
+        if min(self.num_frames, self.num_channels, self.grid_size, *self.section_pools) < 1 or not self.section_pools:
+            raise ValueError("num_frames, num_channels, grid_size and every one of section_pools must be at least 1")
+        for name in ("members", "action_units"):
+            if getattr(self, name) is not None and not len(getattr(self, name)):
+                raise ValueError(f"{name} is None or has an entry, got an empty list")
         if self.recurrent_steps < 0:
             raise ValueError(f"recurrent_steps must be 0 or more, got {self.recurrent_steps}")
 
@@ -162,12 +170,24 @@ class RcnConfig(PreTrainedConfig):
         if self.class_counts is not None and len(self.class_counts) != self.num_labels:
             raise ValueError(f"class_counts has {len(self.class_counts)} entries for {self.num_labels} labels")
 
-    def differences(self, other: "RcnConfig") -> list[str]:
-        """Fields, the labels among them, in which another configuration is of another kind than this one."""
-        # how many clips a model learnt from, and of how many it is one, does not make it another kind
-        names = sorted(set(RcnConfig.__annotations__) - {"class_counts", "num_members"} | {"id2label"})
+    def differences(self, other: "RcnConfig") -> dict[str, Any]:
+        """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
+        # how many clips a network learnt from, and how many it is one of, does not make it another kind
+        names = sorted(set(RcnConfig.__annotations__) - {"class_counts", "members"} | {"id2label"})
         # as written to a file, where tuples are lists
-        return [name for name in names if json.dumps(getattr(self, name)) != json.dumps(getattr(other, name))]
+        told = {name: (json.dumps(getattr(self, name)), json.dumps(getattr(other, name))) for name in names}
+        return {name: json.loads(theirs) for name, (ours, theirs) in told.items() if ours != theirs}
+
+    def member_configs(self) -> list["RcnConfig"]:
+        """The configuration of each network of an ensemble; none for a single network."""
+        configs = []
+        for changes in self.members or ():
+            config = copy.deepcopy(self)
+            config.members = None
+            for name, value in changes.items():
+                setattr(config, name, value)
+            configs.append(config)
+        return configs
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "RcnConfig":

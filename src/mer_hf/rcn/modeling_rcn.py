@@ -11,6 +11,7 @@ pixel_values_videos (B, T, C, H, W)
 import copy
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import timm
@@ -20,9 +21,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
 
-from .configuration_rcn import RcnConfig
+from .configuration_rcn import SHARED, RcnConfig
 from .released_rcn import copy_released, released_config
 from .stems_rcn import Dropout, initialise_conv, rcn_stem, rcn_wide_stem, strcn_stem
 
@@ -183,8 +185,9 @@ class RcnPreTrainedModel(PreTrainedModel):
             if module.config.connectivity == "appearance":
                 init.copy_(module.pixel_index, torch.arange(len(module.pixel_index)))
         elif isinstance(module, RcnForVideoClassification) and not module.members:
-            init.normal_(module.classifier.weight, std=0.01)  # authors' release, 2020
-            init.zeros_(module.classifier.bias)
+            for layer in filter(None, (module.classifier, module.unit_classifier)):
+                init.normal_(layer.weight, std=0.01)  # authors' release, 2020
+                init.zeros_(layer.bias)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(enable, **kwargs)
@@ -204,9 +207,9 @@ class RcnModel(RcnPreTrainedModel):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
-        if config.num_members > 1:
+        if config.members is not None:
             raise ValueError(
-                f"an ensemble of {config.num_members} members has no features of its own; load it as "
+                f"an ensemble of {len(config.members)} members has no features of its own; load it as "
                 "RcnForVideoClassification, or take the `rcn` of one of its `members`"
             )
         self.backbone = RcnBackbone(config)
@@ -351,8 +354,38 @@ def mean_prediction(logits: Sequence[Tensor]) -> Tensor:
     return torch.stack([each.float().log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
 
 
+def mean_units(logits: Sequence[Tensor]) -> Tensor | None:
+    """Several predictions of action units, (B, units) logits each -> logits of their mean probabilities."""
+    if len(logits) < 2:
+        return logits[0] if logits else None
+    return torch.stack([each.float().sigmoid() for each in logits]).mean(0).logit(eps=1e-6)
+
+
+def unit_loss(logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+    """Binary cross-entropy of action units, (B, units), averaged over them and, as the other losses, over clips."""
+    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none").mean(1)
+    return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
+
+
+@dataclass
+class RcnOutput(ModelOutput):
+    """What `RcnForVideoClassification` gives.
+
+    Attributes:
+        loss: where labels were given.
+        logits: (B, classes).
+        action_unit_logits: (B, units), in the order of `config.action_units`; None where there are none.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    action_unit_logits: Tensor | None = None
+
+
 class RcnForVideoClassification(RcnPreTrainedModel):
     """A recurrent convolutional network that names the micro-expression of a clip, or an ensemble of such networks.
+
+    With `config.action_units`, it also tells which facial action units moved.
 
     Attributes:
         members: the networks of an ensemble, each a `RcnForVideoClassification`; empty for a single network.
@@ -360,14 +393,12 @@ class RcnForVideoClassification(RcnPreTrainedModel):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
-        if config.num_members == 1:
-            self.members = nn.ModuleList()
+        self.members = nn.ModuleList(type(self)(member) for member in config.member_configs())
+        if not self.members:
             self.rcn = RcnModel(config)
             self.classifier = nn.Linear(self.rcn.num_features, config.num_labels)
-        else:
-            single = copy.deepcopy(config)
-            single.num_members = 1
-            self.members = nn.ModuleList(type(self)(single) for _ in range(config.num_members))
+            units = config.action_units
+            self.unit_classifier = nn.Linear(self.rcn.num_features, len(units)) if units else None
         self.post_init()
 
     @classmethod
@@ -375,24 +406,27 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         """Join trained models into one, which predicts the mean of their probabilities and is saved as one folder.
 
         Args:
-            models: of one configuration; they differ in their weights, as seeds make them, and in `class_counts`.
+            models: which see the same clips and name the same classes; they may be of different kinds otherwise.
 
         Returns:
             A model with copies of them as its `members`, in evaluation mode. An ensemble among the models brings its
-            members, each with one vote.
+            members, each with one vote. Action units are told by the members that know them.
 
         Raises:
-            ValueError: for no model, or for models whose configurations differ; the message says in what.
+            ValueError: for no model, or for models that cannot be averaged; the message says in what they differ.
         """
         members = [member for model in models for member in model.members or [model]]
         if not members:
             raise ValueError("average needs at least one model, got none")
         config = copy.deepcopy(members[0].config)
-        for member in members[1:]:
-            differing = config.differences(member.config)
-            if differing:
-                raise ValueError(f"models that are averaged must be of one kind; these differ in {differing}")
-        config.num_members = len(members)
+        config.action_units = next((m.config.action_units for m in members if m.config.action_units), None)
+        changes = [config.differences(member.config) for member in members]
+        for change in changes:
+            clash = sorted({*SHARED, *(["action_units"] if change.get("action_units") else [])} & set(change))
+            if clash:
+                raise ValueError(f"models that are averaged must agree in {clash}; these do not")
+        if len(members) > 1:
+            config.members = changes
         ensemble = cls(config)
         for own, member in zip(ensemble.members or [ensemble], members, strict=True):
             own.load_state_dict(member.state_dict())
@@ -419,30 +453,43 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         copy_released(state_dict, model)
         return model.eval()
 
-    def single_logits(self, pixel_values_videos: Tensor) -> Tensor:
-        """Logits, (B, num_labels), of one network, not an ensemble, for clips (B, T, C, H, W) as they are."""
+    def single_logits(self, pixel_values_videos: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Of one network, not an ensemble, for clips (B, T, C, H, W): the logits of classes, and of action units."""
         grid = self.config.grid_size
         class_weights = self.classifier.weight.unflatten(1, (-1, grid, grid)) if self.config.attention else None
-        return self.classifier(self.rcn(pixel_values_videos, class_weights).pooler_output)
+        features = self.rcn(pixel_values_videos, class_weights).pooler_output
+        return self.classifier(features), self.unit_classifier(features) if self.unit_classifier else None
 
     def forward(
         self,
         pixel_values_videos: Tensor,
         labels: Tensor | None = None,
+        action_units: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
-    ) -> ImageClassifierOutput:
-        """Logits, (B, num_labels), of clips (B, T, C, H, W), and the loss of `config.loss` where labels (B,) come.
+    ) -> RcnOutput:
+        """Logits of clips, and the loss where labels come.
 
         An ensemble, and in evaluation a model with `mirror_averaging`, gives the logarithm of mean probabilities as its
-        logits. `num_items_in_batch`: see `classification_loss`.
+        logits.
+
+        Args:
+            pixel_values_videos: (B, T, C, H, W).
+            labels: (B,) class indices.
+            action_units: (B, units) float, 1 where a unit of `config.action_units` moves and 0 where it does not; their
+                mean binary cross-entropy is added to the loss.
+            num_items_in_batch: see `classification_loss`.
         """
         views = [pixel_values_videos]
         if self.config.mirror_averaging and not self.training:
             views.append(mirrored(pixel_values_videos, self.config.connectivity))
-        logits = mean_prediction([member.single_logits(view) for member in self.members or [self] for view in views])
+        told = [member.single_logits(view) for member in self.members or [self] for view in views]
+        logits = mean_prediction([classes for classes, _ in told])
+        units = mean_units([units for _, units in told if units is not None])
         loss = None if labels is None else classification_loss(logits, labels, self.config, num_items_in_batch)
-        return ImageClassifierOutput(loss=loss, logits=logits)
+        if loss is not None and action_units is not None:
+            loss = loss + unit_loss(units, action_units, num_items_in_batch)
+        return RcnOutput(loss=loss, logits=logits, action_unit_logits=units)
 
 
 __all__ = [

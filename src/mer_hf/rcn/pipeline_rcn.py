@@ -42,12 +42,16 @@ class MicroExpressionClassificationPipeline(Pipeline):
         fps: float | None = None,
         align: str | None = None,
         face_problems: str | None = None,
+        return_action_units: bool = False,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if top_k is not None and top_k < 1:
             raise ValueError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
         given = {"fps": fps, "align": align, "face_problems": face_problems}
         preparation = {name: value for name, value in given.items() if value is not None}
-        return preparation, {}, {} if top_k is None else {"top_k": top_k}
+        if return_action_units and not self.model.config.action_units:
+            raise ValueError("return_action_units needs a model that knows action units; its config lists none")
+        answer = {"return_action_units": True} if return_action_units else {}
+        return preparation, {}, answer if top_k is None else {"top_k": top_k, **answer}
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify one video or several.
@@ -61,13 +65,15 @@ class MicroExpressionClassificationPipeline(Pipeline):
                 often do.
             align: How the face is found, `"mesh"`, `"box"` or `"none"`; as the model was trained by default.
             face_problems: `"raise"` refuses a video whose face cannot be used; `"flag"` classifies what there is.
+            return_action_units: Whether to tell which facial action units moved, where the model knows them.
             batch_size: Videos that go through the model at once (1 by default).
             num_workers: Processes that decode and prepare videos, beside this one (0 by default).
 
         Returns:
             A list of `{"label", "score"}`, scores descending; over all labels they sum to 1. For several videos, a
             list of such lists in the order of the videos. With `face_problems="flag"` every dictionary has `problems`
-            too, a list of texts, empty where nothing is wrong with the face.
+            too, a list of texts, empty where nothing is wrong with the face; with `return_action_units` it has
+            `action_units`, their probabilities by name, as `{"AU12": 0.81, ...}`.
 
         Raises:
             VideoError: a video cannot be read.
@@ -86,15 +92,22 @@ class MicroExpressionClassificationPipeline(Pipeline):
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         flagged = {name: model_inputs.pop(name) for name in ("problems",) if name in model_inputs}
-        return {"logits": self.model(**model_inputs).logits, **flagged}
+        outputs = self.model(**model_inputs)
+        return {"logits": outputs.logits, "action_unit_logits": outputs.get("action_unit_logits"), **flagged}
 
-    def postprocess(self, outputs: dict[str, Any], top_k: int | None = None) -> list[dict[str, Any]]:
+    def postprocess(
+        self, outputs: dict[str, Any], top_k: int | None = None, return_action_units: bool = False
+    ) -> list[dict[str, Any]]:
         """Logits of one video, (1, labels) -> labels and scores, the likeliest first."""
         scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
-        flagged = {"problems": outputs["problems"][0]} if "problems" in outputs else {}
+        beside = {"problems": outputs["problems"][0]} if "problems" in outputs else {}
+        if return_action_units:
+            probabilities = outputs["action_unit_logits"][0].double().sigmoid().tolist()
+            units = self.model.config.action_units
+            beside["action_units"] = {f"AU{unit}": p for unit, p in zip(units, probabilities, strict=True)}
         labels = self.model.config.id2label
         ranked = sorted(enumerate(scores), key=lambda item: -item[1])
-        return [{"label": labels[index], "score": score, **flagged} for index, score in ranked[:top_k]]
+        return [{"label": labels[index], "score": score, **beside} for index, score in ranked[:top_k]]
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
         """Save the model, the video processor, and the code that loads them where mer_hf is not installed."""
