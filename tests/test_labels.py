@@ -3,9 +3,16 @@ import sys
 
 import pytest
 
-from mer_hf.labels import CASME2_5CLASS, MEGC2019_3CLASS, native_label_set, normalize_emotion
+from mer_hf.labels import (
+    CASME2_5CLASS,
+    CASME_4CLASS,
+    MEGC2019_3CLASS,
+    SAMM_5CLASS,
+    native_label_set,
+    normalize_emotion,
+)
 
-LABEL_SETS = (MEGC2019_3CLASS, CASME2_5CLASS, native_label_set(("tense", "disgust")))
+LABEL_SETS = (MEGC2019_3CLASS, CASME2_5CLASS, SAMM_5CLASS, CASME_4CLASS, native_label_set(("tense", "disgust")))
 
 
 @pytest.mark.parametrize(
@@ -21,6 +28,9 @@ LABEL_SETS = (MEGC2019_3CLASS, CASME2_5CLASS, native_label_set(("tense", "disgus
         ("surprise", "surprise"),
         ("others", None),
         ("tense", None),
+        ("negative", "negative"),
+        ("positive", "positive"),
+        ("positive+surprise", None),
     ],
 )
 def test_3class_follows_the_rule_of_megc_2019(emotion, expected):
@@ -36,6 +46,13 @@ def test_5class_of_casme2_leaves_out_the_two_rare_emotions():
     assert CASME2_5CLASS.class_of("sadness") is None
     assert CASME2_5CLASS.class_of("fear") is None
     assert CASME2_5CLASS.class_of("others") == "others"
+
+
+def test_5class_of_samm_and_4class_of_casme_keep_the_emotions_of_ten_clips_or_more():
+    assert SAMM_5CLASS.class_names == ["anger", "other", "happiness", "surprise", "contempt"]
+    assert CASME_4CLASS.class_names == ["disgust", "surprise", "repression", "tense"]
+    assert [SAMM_5CLASS.class_of(emotion) for emotion in ("disgust", "fear", "sadness")] == [None] * 3
+    assert [CASME_4CLASS.class_of(emotion) for emotion in ("happiness", "contempt")] == [None] * 2
 
 
 def test_native_makes_every_emotion_a_class_of_its_own():

@@ -48,18 +48,26 @@ def native_label_set(emotions: Iterable[str]) -> LabelSet:
 
 
 # See et al., "MEGC 2019 - The Second Facial Micro-Expressions Grand Challenge", FG 2019: what is neither of the three
-# (others, tense) is left out.
+# (others, tense) is left out. SMIC, CAS(ME)^2 and 4DME release the classes themselves.
 MEGC2019_3CLASS = LabelSet(
     "3class",
     (
-        ("negative", ("repression", "anger", "contempt", "disgust", "fear", "sadness")),
-        ("positive", ("happiness",)),
+        ("negative", ("negative", "repression", "anger", "contempt", "disgust", "fear", "sadness")),
+        ("positive", ("positive", "happiness")),
         ("surprise", ("surprise",)),
     ),
 )
 
+
+def _same_names(name: str, emotions: Iterable[str]) -> LabelSet:
+    return LabelSet(name, native_label_set(emotions).classes)
+
+
+# Yan et al., "CASME Database", FG 2013: the emotions that papers keep; the others have ten clips or fewer.
+CASME_4CLASS = _same_names("4class", ("disgust", "surprise", "repression", "tense"))
+
 # Yan et al., "CASME II", PLoS ONE 9(1), 2014: the five classes of its baseline; sadness and fear are too rare.
-CASME2_5CLASS = LabelSet(
-    "5class",
-    tuple((name, (name,)) for name in ("happiness", "disgust", "repression", "surprise", "others")),
-)
+CASME2_5CLASS = _same_names("5class", ("happiness", "disgust", "repression", "surprise", "others"))
+
+# The five emotions of SAMM with ten clips or more: 136 of 159 clips.
+SAMM_5CLASS = _same_names("5class", ("anger", "other", "happiness", "surprise", "contempt"))

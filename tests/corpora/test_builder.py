@@ -1,59 +1,14 @@
-"""The base does the work for any declaration: here for one that is laid out like SAMM, and for the parts one by one."""
+"""The base does the work for any declaration: here for one that is laid out like SAMM."""
 
-import io
 import logging
-import os
 import subprocess
 import sys
+from dataclasses import replace
 
-import openpyxl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from PIL import Image
+from toy_corpus import COLUMNS, FRAME, HEADER, ROWS, Toy, write_frames, write_sheet, write_toy
 
-from mer_hf.corpora import CORPORA, AnnotationError, CorpusNotFoundError, MerDataError, builder, load_corpus
-from mer_hf.corpora.builder import (
-    Columns,
-    CorpusBuilder,
-    Correction,
-    correct,
-    find_frame_root,
-    find_sheet,
-    list_frames,
-    parse_annotation,
-    read_corrections,
-    read_sheet,
-)
-from mer_hf.corpora.casme2 import Casme2
-from mer_hf.labels import MEGC2019_3CLASS
-
-HEADER = ("Subject", "Filename", "Onset Frame", "Apex Frame", "Offset Frame", "Action Units", "Estimated Emotion")
-COLUMNS = Columns(*HEADER)
-ROWS = [
-    ("006", "006_1_2", 5562, 5563, 5564, "4+7", "Anger"),
-    ("007", "007_3_1", 98, 99, 101, "12", "Happiness"),
-    ("007", "007_3_1", 9, 10, 12, "12", "Other"),
-]
-
-
-class Toy(CorpusBuilder):
-    corpus = "toy"
-    title = "The toy corpus"
-    citation = "Nobody: Toys, 2020"
-    homepage = "https://example.org"
-    license = "none"
-    request = "ask nobody"
-    fps = 200.0
-    resolution = (8, 8)
-    tree = "TOY/006/006_1_2/006_05562.jpg"
-    sheets = ("Toy_Codes*.xlsx",)
-    columns = COLUMNS
-    frame_roots = ("TOY",)
-    subject_folder = "{:03d}"
-    clip_folder = "{subject}/{name}"
-    emotions = ("anger", "happiness", "other")
-    label_sets = (MEGC2019_3CLASS,)
+from mer_hf.corpora import CORPORA, AnnotationError, CorpusBuilder, CorpusNotFoundError, MerDataError, load_corpus
 
 
 @pytest.fixture(autouse=True)
@@ -61,36 +16,9 @@ def toy_is_a_corpus(monkeypatch):
     monkeypatch.setitem(CORPORA, "toy", Toy)
 
 
-def jpeg():
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, "JPEG")
-    return buffer.getvalue()
-
-
-def write_sheet(file, *rows):
-    book = openpyxl.Workbook()
-    for row in rows:
-        book.active.append(row)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    book.save(file)
-    return file
-
-
-def write_frames(folder, names):
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / name).write_bytes(jpeg())
-    return folder
-
-
 @pytest.fixture
 def toy(tmp_path):
-    """The toy corpus on disk; SAMM's padding changes inside it."""
-    root = tmp_path / "data" / "TOY"
-    write_sheet(root / "Toy_Codes_v2.xlsx", ["a title"], [], HEADER, *ROWS)
-    write_frames(root / "006" / "006_1_2", [f"006_{n:05d}.jpg" for n in range(5562, 5565)])
-    write_frames(root / "007" / "007_3_1", [f"007_{n}.jpg" for n in (8, 9, 10, 11, 12, 98, 99, 100, 101, 102)])
-    return root
+    return write_toy(tmp_path / "data" / "TOY")
 
 
 def load(root, **options):
@@ -129,7 +57,7 @@ def test_native_labels_are_the_declared_emotions_and_clips_come_sorted(toy):
 
 
 def test_left_out_clips_are_counted_in_the_description_and_the_log(toy, caplog):
-    with caplog.at_level(logging.INFO, logger=builder.__name__):
+    with caplog.at_level(logging.INFO, logger="mer_hf"):
         clips = load(toy)
     counted = "2 of the 3 clips of The toy corpus have a class in the label set '3class'; left out: other 1."
     assert counted in clips.info.description
@@ -187,7 +115,7 @@ def test_an_added_frame_gives_new_clips(toy):
 
 def test_an_exchanged_image_gives_a_new_fingerprint_to_what_is_computed_from_it(toy):
     before = load(toy)
-    (toy / "007" / "007_3_1" / "007_100.jpg").write_bytes(jpeg() + b"longer")
+    (toy / "007" / "007_3_1" / "007_100.jpg").write_bytes(FRAME + b"longer")
     assert load(toy)._fingerprint != before._fingerprint
 
 
@@ -199,7 +127,8 @@ def test_a_moved_corpus_is_read_from_its_new_place(toy):
 
 def test_a_changed_declaration_gives_new_clips(toy, monkeypatch):
     before = load(toy)
-    monkeypatch.setattr(Toy, "columns", COLUMNS._replace(action_units="Filename"))
+    changed = replace(Toy.layouts[0], columns=COLUMNS._replace(action_units="Filename"))
+    monkeypatch.setattr(Toy, "layouts", (changed,))
     assert before["action_units"][0] == "4+7"
     assert load(toy)["action_units"][0] == "006_1_2"
 
@@ -232,7 +161,7 @@ def test_errors_of_the_data_share_a_base_that_is_a_value_error():
 
 
 def test_an_unknown_corpus_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"no corpus 'CASME2'.*mean 'casme2'.*casme2, synthetic"):
+    with pytest.raises(ValueError, match=r"no corpus 'CASME2'.*mean 'casme2'.*smic, .*casme2, .*synthetic"):
         load_corpus("CASME2")
 
 
@@ -296,15 +225,17 @@ def test_clips_with_fewer_than_two_frames_are_all_named(toy, left):
     with pytest.raises(AnnotationError) as refused:
         load(toy, label_set="native")
     text = str(refused.value)
-    assert "2 of 3 clips" in text
-    assert f"007/007_3_1@98: {left} of the frames 98-101 among {left} images in {toy / '007' / '007_3_1'}" in text
+    assert "2 problems with sheet" in text
+    which = " (98-98)" * left
+    assert f"007/007_3_1@98: {left} of the frames 98-101 among {left} images{which} in {toy / '007/007_3_1'}" in text
     assert "007/007_3_1@9: 0 of the frames 9-12" in text
     assert "006_1_2" not in text
+    assert "mer-hf corpora check toy" in text
 
 
 def test_a_clip_whose_folder_is_missing_is_named(toy):
     (toy / "007" / "007_3_1").rename(toy / "007" / "elsewhere")
-    with pytest.raises(AnnotationError, match=r"1 of 2 clips.*\n.*007/007_3_1@98.*no folder .*007_3_1"):
+    with pytest.raises(AnnotationError, match=r"1 problem with.*\n.*007/007_3_1@98: no folder .*007_3_1"):
         load(toy)
 
 
@@ -316,7 +247,7 @@ def test_a_clip_that_is_left_out_needs_no_frames(toy):
 def test_a_clip_that_is_cut_short_is_kept_with_a_warning(toy, caplog):
     (toy / "007" / "007_3_1" / "007_101.jpg").unlink()
     assert len(load(toy)["frames"][1]) == 3
-    assert "007/007_3_1@98: 3 of 4 frames are on disk" in caplog.messages
+    assert "007/007_3_1@98: 3 of 4 frames are on disk; missing 101" in caplog.messages
 
 
 def test_a_clip_that_stands_twice_in_the_sheet_is_refused(toy):
@@ -349,191 +280,78 @@ def test_a_row_that_cannot_be_understood_is_refused_by_clip_and_file(toy, row, m
     assert str(sheet) in str(refused.value)
 
 
-# --- the parts --------------------------------------------------------------------------------------------------------
+def test_all_rows_that_cannot_be_understood_are_named_at_once(toy):
+    wrong = [("006", "a", 4, 2, 3, "", "anger"), ("006", "b", 1, 2, 3, "", "angst"), ("x", "c", 1, 2, 3, "", "anger")]
+    write_sheet(toy / "Toy_Codes_v2.xlsx", HEADER, *ROWS, *wrong)
+    (toy / "006" / "006_1_2").rename(toy / "006" / "elsewhere")
+    with pytest.raises(AnnotationError) as refused:
+        load(toy)
+    for part in ("4 problems", "006/a: the onset 4", "006/b: unknown emotion", "c: the subject 'x'", "no folder"):
+        assert part in str(refused.value)
 
 
-def test_the_newest_sheet_wins_whatever_its_place_or_case(tmp_path):
-    write_sheet(tmp_path / "X-coding-20140508.xlsx")
-    newest = write_sheet(tmp_path / "sheets" / "x-CODING-20190701 (1).XLSX")
-    write_sheet(tmp_path / "~$X-coding-20240101.xlsx")
-    write_sheet(tmp_path / ".X-coding-20240101.xlsx")
-    write_sheet(tmp_path / "other-20240101.xlsx")
-    (tmp_path / "X-coding-20250101.xlsx").mkdir()
-    assert find_sheet(tmp_path, ("X-coding-*.xls", "X-coding-*.xlsx")) == newest
+def test_a_sheet_none_of_whose_rows_can_be_understood_tells_why(toy):
+    write_sheet(toy / "Toy_Codes_v2.xlsx", HEADER, ("x", "c", 1, 2, 3, "", "anger"))
+    with pytest.raises(AnnotationError, match="c: the subject 'x' has no number"):
+        load(toy)
 
 
-def test_a_sheet_above_the_folder_is_found_only_where_none_is_below(tmp_path):
-    above = write_sheet(tmp_path / "a" / "X-2019.xlsx")
-    inner = tmp_path / "a" / "b" / "c"
-    inner.mkdir(parents=True)
-    assert find_sheet(inner, ("X-*",)) == above
-    below = write_sheet(inner / "X-2014.xlsx")
-    assert find_sheet(inner, ("X-*",)) == below
+def test_many_problems_are_shown_in_part(toy):
+    rows = [("006", f"n{number}", 4, 2, 3, "", "anger") for number in range(25)]
+    write_sheet(toy / "Toy_Codes_v2.xlsx", HEADER, *ROWS, *rows)
+    with pytest.raises(AnnotationError, match=r"(?s)25 problems.*n9.*and 15 more") as refused:
+        load(toy)
+    assert "n10" not in str(refused.value)
 
 
-def test_the_frame_root_is_the_preferred_release_and_then_the_fuller_folder(tmp_path):
-    clips = ["sub01/a", "sub02/b"]
-    for folder in ("Cropped/sub01/a", "Cropped/sub02/b", "copy/sub01/a"):
-        (tmp_path / folder).mkdir(parents=True)
-    assert find_frame_root(tmp_path, clips, ("Raw", "Cropped")) == tmp_path / "Cropped"
-    assert find_frame_root(tmp_path, clips, ()) == tmp_path / "Cropped"
-    (tmp_path / "Raw" / "Raw" / "sub01" / "a").mkdir(parents=True)
-    assert find_frame_root(tmp_path, clips, ("Raw", "Cropped")) == tmp_path / "Raw" / "Raw"
-    assert find_frame_root(tmp_path / "Cropped", clips, ("Raw", "Cropped")) == tmp_path / "Cropped"
-    assert find_frame_root(tmp_path, ["sub03/c"], ("Raw", "Cropped")) is None
+@pytest.mark.parametrize(("apex", "given"), [(100, 100), (98, 98), (101, 101), (97, None), (102, None), ("/", None)])
+def test_an_apex_outside_its_clip_is_none(toy, apex, given):
+    write_sheet(toy / "Toy_Codes_v2.xlsx", HEADER, (*ROWS[1][:3], apex, *ROWS[1][4:]))
+    assert load(toy)["apex"][:] == [given]
 
 
-def test_shadow_trees_are_passed_over(tmp_path):
-    for folder in ("__MACOSX/Raw/sub01/a", ".Trash/sub01/a"):
-        (tmp_path / folder).mkdir(parents=True)
-    assert find_frame_root(tmp_path, ["sub01/a"], ("Raw",)) is None
+def test_a_mapping_of_folders_is_refused_by_a_single_corpus(toy):
+    with pytest.raises(CorpusNotFoundError, match="is not a folder"):
+        load_corpus("toy", {"toy": toy})
 
 
-def test_folders_that_may_not_be_read_are_passed_over(tmp_path, monkeypatch):
-    for folder in ("lost+found", "sub01/a"):
-        (tmp_path / folder).mkdir(parents=True)
-
-    def scandir(folder):
-        if folder == tmp_path / "lost+found":
-            raise PermissionError(folder)
-        return os_scandir(folder)
-
-    os_scandir = os.scandir
-    monkeypatch.setattr(os, "scandir", scandir)
-    assert find_frame_root(tmp_path, ["sub01/a"], ()) == tmp_path
-    assert find_sheet(tmp_path, ("*.xlsx",)) is None
+# --- links ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_sheet_is_read_by_column_names_on_any_page_below_any_title(tmp_path):
-    book = openpyxl.Workbook()
-    book.active.append(["a page of notes"])
-    page = book.create_sheet("codes")
-    page.append(["Toys"])
-    page.append([])
-    page.append(["notes", None, *(name.upper().replace(" ", "  ") for name in reversed(HEADER))])
-    page.append(["a note", None, " Anger ", "4+7", "103", 101.0, "98.0", "a", "6.0"])
-    page.append([None] * 9)
-    page.append(["the end", *[None] * 8])
-    book.save(tmp_path / "sheet.xlsx")
-    assert read_sheet(tmp_path / "sheet.xlsx", COLUMNS) == [
-        {
-            "subject": "6",
-            "name": "a",
-            "onset": "98",
-            "apex": "101",
-            "offset": "103",
-            "action_units": "4+7",
-            "emotion": "Anger",
-        }
-    ]
+def test_the_data_folder_itself_may_be_a_link(toy):
+    link = toy.with_name("link")
+    link.symlink_to(toy)
+    assert load(link).num_rows == 2
 
 
-def test_a_sheet_of_the_old_format_says_which_package_reads_it(tmp_path, monkeypatch):
-    old = tmp_path / "sheet.xls"
-    old.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512))
-    monkeypatch.setitem(sys.modules, "xlrd", None)  # as if it were not installed
-    with pytest.raises(AnnotationError, match=rf"{old}.*pip install xlrd"):
-        read_sheet(old, COLUMNS)
+@pytest.mark.parametrize("linked", ["007/007_3_1", "007"])
+def test_a_clip_folder_that_is_a_link_out_of_the_data_folder_is_refused(toy, tmp_path, linked):
+    outside = (toy / linked).rename(tmp_path / "outside")
+    (toy / linked).symlink_to(outside)
+    with pytest.raises(AnnotationError, match=rf"link out of the data folder {toy}, to {outside}"):
+        load(toy)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"<html>please log in</html>"])
-def test_a_sheet_that_is_no_spreadsheet_is_refused_by_its_name(tmp_path, content):
-    broken = tmp_path / "sheet.xlsx"
-    broken.write_bytes(content)
-    with pytest.raises(AnnotationError, match=rf"{broken} cannot be read as a spreadsheet"):
-        read_sheet(broken, COLUMNS)
+def test_a_frame_that_is_a_link_out_of_the_data_folder_is_refused(toy, tmp_path):
+    frame = toy / "007" / "007_3_1" / "007_100.jpg"
+    frame.rename(tmp_path / "secret")
+    frame.symlink_to(tmp_path / "secret")
+    with pytest.raises(AnnotationError, match=rf"{frame} is a link out of the data folder"):
+        load(toy)
 
 
-@given(st.sets(st.integers(0, 10**8), min_size=1, max_size=12), st.integers(0, 8), st.sampled_from(["img", "EP01_12-"]))
-def test_frames_come_in_the_order_of_their_last_integer_whatever_the_padding(
-    tmp_path_factory, numbers, padding, prefix
-):
-    folder = tmp_path_factory.mktemp("clip")
-    for number in numbers:
-        (folder / f"{prefix}{number:0{padding}d}.jpg").touch()
-    frames = list_frames(folder)
-    assert [frame.number for frame in frames] == sorted(numbers)
-    assert [frame.path for frame in frames] == [
-        str(folder / f"{prefix}{number:0{padding}d}.jpg") for number in sorted(numbers)
-    ]
+def test_a_link_inside_the_data_folder_is_followed(toy):
+    frame = toy / "007" / "007_3_1" / "007_100.jpg"
+    (toy / "store").mkdir()
+    frame.rename(toy / "store" / "content")
+    frame.symlink_to(toy / "store" / "content")
+    assert len(load(toy)["frames"][1]) == 4
 
 
-def test_only_images_are_frames(tmp_path):
-    for name in ("1.jpg", "2.JPG", "3.bmp", "4.png", "5.jpeg", "Thumbs.db", "._6.jpg", "7.txt", "cover.jpg", "8.lnk"):
-        (tmp_path / name).touch()
-    (tmp_path / "9.jpg").symlink_to("not fetched")
-    (tmp_path / "10.jpg").mkdir()
-    assert [frame.number for frame in list_frames(tmp_path)] == [1, 2, 3, 4, 5]
-
-
-def test_two_images_for_one_frame_are_refused(tmp_path):
-    for name in ("img46.jpg", "reg_img46.jpg", "img47.jpg"):
-        (tmp_path / name).touch()
-    with pytest.raises(AnnotationError, match=r"two images for the frame 46: img46.jpg and reg_img46.jpg"):
-        list_frames(tmp_path)
-
-
-RECORD = {
-    "subject": "sub07",
-    "name": "a",
-    "onset": "1",
-    "apex": "2",
-    "offset": "111",
-    "action_units": "",
-    "emotion": "anger",
-}
-
-
-@pytest.mark.parametrize(
-    ("released", "offset", "logged"),
-    [
-        ("111", "91", "sub07/a: offset 111 -> 91 (a paper)"),
-        ("", "91", "sub07/a: offset 111 -> 91 (a paper)"),
-        ("120", "111", "sub07/a: offset stays 111; the correction to 91 is for a sheet that says 120"),
-    ],
-)
-def test_a_correction_applies_to_the_value_it_was_made_for_and_is_logged(caplog, released, offset, logged):
-    fix = Correction("sub07/a", "offset", released, "91", "a paper")
-    with caplog.at_level(logging.INFO, logger=builder.__name__):
-        corrected = correct([RECORD], [fix])
-    assert corrected == [{**RECORD, "offset": offset}]
-    assert caplog.messages == [logged]
-    assert RECORD["offset"] == "111"
-
-
-@pytest.mark.parametrize("change", [{"subject": "sub08"}, {"name": "b"}, {"offset": "91"}])
-def test_a_correction_leaves_other_clips_and_corrected_sheets_alone(caplog, change):
-    record = {**RECORD, **change}
-    with caplog.at_level(logging.INFO, logger=builder.__name__):
-        assert correct([record], [Correction("sub07/a", "offset", "", "91", "a paper")]) == [record]
-    assert caplog.messages == []
-
-
-def test_shipped_corrections_name_known_fields_and_their_source():
-    files = sorted(builder.CORRECTIONS.glob("*.csv"))
-    assert [file.stem for file in files if file.stem not in CORPORA] == []
-    for fix in (fix for file in files for fix in read_corrections(file)):
-        assert fix.field in Columns._fields
-        assert fix.corrected and fix.source and fix.corrected != fix.released
-
-
-def test_a_corpus_without_a_file_of_corrections_has_none(tmp_path):
-    assert read_corrections(tmp_path / "none.csv") == []
-
-
-@pytest.mark.parametrize("apex", ["", "/", "\\", "-"])
-def test_an_apex_that_is_not_known_is_none(apex):
-    assert parse_annotation({**RECORD, "apex": apex}, Toy.emotions).apex is None
-
-
-@given(st.dictionaries(st.sampled_from(Columns._fields), st.text(max_size=8)))
-def test_any_text_in_a_sheet_is_understood_or_refused_as_an_annotation_error(cells):
-    try:
-        annotation = parse_annotation({**RECORD, **cells}, Casme2.emotions + Toy.emotions)
-    except AnnotationError:
-        return
-    assert annotation.onset <= annotation.offset
-    assert not {"/", "\\"} & set(annotation.name)
+def test_a_sheet_cannot_name_folders_by_wildcards(toy):
+    write_sheet(toy / "Toy_Codes_v2.xlsx", HEADER, *ROWS, ("006", "006*", 5562, 5563, 5564, "", "anger"))
+    with pytest.raises(AnnotationError, match=r"006/006\*@5562: no folder"):
+        load(toy)
 
 
 def test_reading_a_corpus_imports_neither_torch_nor_transformers():

@@ -28,7 +28,7 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sheet(corpus):
-    return pd.read_excel(corpus / SHEET, dtype={"Subject": str})
+    return pd.read_excel(corpus / SHEET, dtype={"Subject": str}, engine="openpyxl")
 
 
 def test_sheet_has_the_columns_of_the_release(corpus, sheet):

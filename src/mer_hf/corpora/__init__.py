@@ -2,20 +2,46 @@
 
 import difflib
 import os
+from collections.abc import Mapping
 
 import datasets
 
-from .builder import AnnotationError, CorpusBuilder, CorpusNotFoundError, MerDataError
+from .builder import CorpusBuilder
+from .casme import Casme
 from .casme2 import Casme2, Synthetic
+from .casme3 import Casme3
+from .casme_squared import CasmeSquared
+from .composite import Megc2019
+from .errors import AnnotationError, CorpusNotFoundError, LicenceError, MerDataError
+from .fourdme import FourDme
+from .licence import MARK, check_publishable, guard_push_to_hub
+from .mmew import Mmew
+from .samm import Samm
+from .smic import Smic, SmicNir, SmicVis
 
-__all__ = ["CORPORA", "AnnotationError", "CorpusBuilder", "CorpusNotFoundError", "MerDataError", "load_corpus"]
+__all__ = [
+    "CORPORA",
+    "AnnotationError",
+    "CorpusBuilder",
+    "CorpusNotFoundError",
+    "LicenceError",
+    "MerDataError",
+    "check_publishable",
+    "load_corpus",
+]
 
-CORPORA: dict[str, type[CorpusBuilder]] = {corpus.corpus: corpus for corpus in (Casme2, Synthetic)}
+CORPORA: dict[str, type[CorpusBuilder]] = {
+    corpus.corpus: corpus
+    for corpus in (
+        *(Smic, SmicVis, SmicNir, Casme, Casme2, Samm, Mmew, CasmeSquared, Casme3, FourDme),
+        *(Megc2019, Synthetic),
+    )
+}
 
 
 def load_corpus(
     name: str,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike | Mapping[str, str | os.PathLike] | None = None,
     label_set: str = "3class",
     corrections: bool = True,
     fps: float | None = None,
@@ -24,12 +50,16 @@ def load_corpus(
 ) -> datasets.Dataset:
     """The clips of a corpus, one a row, sorted by subject, name and onset.
 
+    From the first gated corpus on, `push_to_hub` of `datasets` refuses what is made of one; see `check_publishable`.
+
     Args:
-        name: A key of `CORPORA`: `"casme2"`, `"synthetic"`.
+        name: A key of `CORPORA`: `"smic"`, `"smic-vis"`, `"smic-nir"`, `"casme"`, `"casme2"`, `"samm"`, `"mmew"`,
+            `"casme_squared"`, `"casme3"`, `"4dme"`, `"megc2019"`, `"synthetic"`. `mer-hf corpora` describes them.
         data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames (which says which
-            release is meant, where both are there). Without it `"synthetic"` renders its default corpus into the cache.
-        label_set: `"3class"` (MEGC 2019), `"5class"`, or `"native"`: all emotions of the corpus. Clips whose emotion
-            has no class are left out; `info.description` counts them.
+            release is meant, where both are there). `"megc2019"` also takes a mapping of its three corpora to their
+            folders. Without it `"synthetic"` renders its default corpus into the cache.
+        label_set: `"3class"` (MEGC 2019), `"4class"` (CASME), `"5class"` (CASME II, SAMM), or `"native"`: all emotions
+            of the corpus. Clips whose emotion has no class are left out; `info.description` counts them.
         corrections: Whether known mistakes of the sheet are put right; each is logged.
         fps: The frame rate of the frames on disk where it is not the corpus's own.
         cache_dir: Where the result is kept; the cache of `datasets` by default. The key is made of the sheet, the
@@ -38,19 +68,32 @@ def load_corpus(
             `__main__` guard.
 
     Returns:
-        A Dataset with the columns `clip_id` (`casme2/sub01/EP02_01f@46`), `corpus`, `subject` (`casme2/sub01`),
-        `frames` (the paths of the frames from onset to offset, inclusive, not decoded), `fps`, `onset`, `apex` (or
-        None), `offset` (frame numbers as released), `emotion`, `action_units`, and `label` (a ClassLabel).
+        A Dataset with the columns `clip_id` (`casme2/sub01/EP02_01f@46`), `corpus`, `subject` (`casme2/sub01`; the
+        people of `smic-vis` and `smic-nir` are those of `smic`, and named so), `frames` (the paths of the frames from
+        onset to offset, inclusive, not decoded), `fps`, `onset`, `apex`, `offset` (frame numbers as released; the apex
+        is None where none is known, or the released one lies outside the clip), `emotion`, `action_units`, and `label`
+        (a ClassLabel). Its licence is in `info.license`.
 
     Raises:
         CorpusNotFoundError: The folder, the sheet or the frames are not there; never an empty Dataset.
         AnnotationError: The sheet cannot be understood, or does not fit the frames.
         ValueError: Another argument is wrong.
     """
+    builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir, num_proc)
+    builder.download_and_prepare(num_proc=num_proc)
+    if MARK in builder.license:
+        guard_push_to_hub()
+    return builder.as_dataset(split="train")
+
+
+def find_corpus(name: str) -> type[CorpusBuilder]:
+    """The corpus of a name.
+
+    Raises:
+        ValueError: There is none; with the known ones.
+    """
     if name not in CORPORA:
         nearest = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
         raise ValueError(f"There is no corpus {name!r}.{hint} The corpora are: {', '.join(CORPORA)}.")
-    builder = CORPORA[name](data_dir, label_set, corrections, fps, cache_dir, num_proc)
-    builder.download_and_prepare(num_proc=num_proc)
-    return builder.as_dataset(split="train")
+    return CORPORA[name]

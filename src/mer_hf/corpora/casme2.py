@@ -8,7 +8,23 @@ import datasets
 from filelock import FileLock
 
 from ..labels import CASME2_5CLASS, MEGC2019_3CLASS
-from .builder import Columns, CorpusBuilder
+from .builder import CorpusBuilder
+from .declaration import Counts, Layout
+from .licence import GATED
+from .sheets import Columns
+
+SHEET = {
+    "sheets": ("CASME2-coding-*.xls*",),
+    "columns": Columns(
+        subject="Subject",
+        name="Filename",
+        onset="OnsetFrame",
+        apex="ApexFrame",
+        offset="OffsetFrame",
+        action_units="Action Units",
+        emotion="Estimated Emotion",
+    ),
+}
 
 
 class Casme2(CorpusBuilder):
@@ -26,7 +42,7 @@ class Casme2(CorpusBuilder):
         "doi:10.1371/journal.pone.0086041"
     )
     homepage = "http://casme.psych.ac.cn/casme/e2"
-    license = "Research only, by a signed licence agreement; frames and anything made from them may not be passed on."
+    license = GATED
     request = "apply with a signed licence agreement at http://casme.psych.ac.cn/casme/e2"
     fps = 200.0
     resolution = (640, 480)
@@ -38,21 +54,18 @@ CASME2/
       EP02_01f/
         img46.jpg
 """
-    sheets = ("CASME2-coding-*.xlsx", "CASME2-coding-*.xls")
-    columns = Columns(
-        subject="Subject",
-        name="Filename",
-        onset="OnsetFrame",
-        apex="ApexFrame",
-        offset="OffsetFrame",
-        action_units="Action Units",
-        emotion="Estimated Emotion",
+    layouts = (
+        Layout("CASME2_RAW_selected", "{subject}/{name}", "img{frame}.jpg", **SHEET),
+        Layout("Cropped", "{subject}/{name}", "reg_img{frame}.jpg", **SHEET),
     )
-    frame_roots = ("CASME2_RAW_selected", "Cropped")
-    subject_folder = "sub{:02d}"
-    clip_folder = "{subject}/{name}"
+    subject = "sub{number:02d}"
     emotions = ("happiness", "disgust", "repression", "surprise", "sadness", "fear", "others")
     label_sets = (MEGC2019_3CLASS, CASME2_5CLASS)
+    counts = (
+        Counts("the sheet of 2019", 255, 26, dict(zip(emotions, (32, 63, 27, 28, 4, 2, 99), strict=True))),
+        Counts("the sheet of 2014", 255, 26, dict(zip(emotions, (32, 63, 27, 25, 7, 2, 99), strict=True))),
+    )
+    not_in_sheet = (("sub24/EP02_07", "disgust; the 247 clips of many papers in 5 classes have it"),)
 
 
 class Synthetic(Casme2):
@@ -63,6 +76,8 @@ class Synthetic(Casme2):
     citation = ""
     homepage = ""
     license = "Apache-2.0"
+    counts = ()
+    not_in_sheet = ()
     request = "leave data_dir out, or render one with `mer-hf synthesize`"
     resolution = (256, 256)
 

@@ -1,0 +1,153 @@
+"""What corpora there are, and whether a copy of one is sound: as data, and as lines of text."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from . import CORPORA, find_corpus
+from .builder import CorpusBuilder
+from .errors import MerDataError
+from .reading import Problem, Reading, class_counts, expected_counts
+
+
+def describe_corpora() -> list[dict[str, Any]]:
+    """What is declared of every corpus."""
+    return [
+        {
+            "corpus": corpus.corpus,
+            "title": corpus.title,
+            "releases": [
+                {"release": counts.release, "clips": counts.clips, "subjects": counts.subjects, **_classes(counts)}
+                for counts in corpus.counts
+            ],
+            "fps": corpus.fps,
+            "resolution": list(corpus.resolution),
+            "label_sets": {name: corpus.labels(name).class_names for name in _label_sets(corpus)},
+            "licence": corpus.license,
+            "request": corpus.request,
+            "homepage": corpus.homepage,
+            "citation": corpus.citation,
+            "tree": corpus.tree.strip("\n"),
+        }
+        for corpus in CORPORA.values()
+    ]
+
+
+def _classes(counts: Any) -> dict[str, Any]:
+    return {"classes": dict(counts.classes)} if counts.classes else {}
+
+
+def _label_sets(corpus: type[CorpusBuilder]) -> list[str]:
+    return ["native", *(labels.name for labels in corpus.label_sets)]
+
+
+def check_corpus(
+    name: str, data_dir: str | os.PathLike | Mapping[str, str | os.PathLike], corrections: bool = True
+) -> dict[str, Any]:
+    """Read a copy of a corpus and report on it. Everything that is wrong is told at once.
+
+    Args:
+        name: A key of `CORPORA`.
+        data_dir: As for `load_corpus`.
+        corrections: Whether known mistakes of the sheet are put right first.
+
+    Returns:
+        What can be written as JSON: `sources`; `clips` in the sheet, on disk and expected; `subjects` and `classes`
+        with their clips; `label_sets` with the clips of each class; `corrections` with their outcome; `notes` on
+        oddities of the annotation; and `problems`, each of a `kind` and with a `text`, empty for a sound copy.
+
+    Raises:
+        ValueError: There is no such corpus.
+    """
+    corpus = find_corpus(name)
+    try:
+        reading = corpus.read(data_dir, corrections)
+    except MerDataError as error:
+        reading = Reading(corpus.title, [], problems=[Problem("cannot be read", str(error))])
+    annotations = reading.annotations
+    expected = expected_counts(corpus, annotations)
+    classes = class_counts(corpus, annotations, expected.label_set if expected else "native")
+    unclassed = len(annotations) - classes.total()
+    return {
+        "corpus": name,
+        "title": corpus.title,
+        "data_dir": str(data_dir),
+        "sources": reading.sources,
+        "nearest_release": expected and expected.release,
+        "clips": {
+            "in_sheet": len(annotations),
+            "on_disk": len(reading.clips),
+            "expected": expected and expected.clips,
+        },
+        "classes": {
+            name: {"clips": clips, "expected": expected.classes.get(name) if expected else None}
+            for name, clips in classes.items()
+        }
+        | ({"several emotions": {"clips": unclassed, "expected": None}} if unclassed else {}),
+        "subjects": {
+            "found": len({annotation.subject for annotation in annotations}),
+            "expected": expected and expected.subjects,
+            "clips": dict(sorted(Counter(annotation.subject for annotation in annotations).items())),
+        },
+        "label_sets": {
+            label_set: dict(class_counts(corpus, annotations, label_set)) for label_set in _label_sets(corpus)[1:]
+        },
+        "left_out": dict(sorted(reading.left_out.items())),
+        "corrections": [
+            {"clip": fix.clip, "outcome": outcome, "source": fix.source} for fix, outcome in reading.corrections
+        ],
+        "notes": reading.notes,
+        "problems": [{"kind": problem.kind, "text": problem.text} for problem in reading.problems],
+    }
+
+
+# --- as text ----------------------------------------------------------------------------------------------------------
+
+
+def description_lines(corpus: Mapping[str, Any]) -> list[str]:
+    """One of `describe_corpora` for a reader."""
+    width, height = corpus["resolution"]
+    lines = [f"{corpus['corpus']}: {corpus['title']}, {width}x{height}, {corpus['fps']:g} frames a second"]
+    for release in corpus["releases"]:
+        subjects = f" of {release['subjects']} subjects" if release["subjects"] else ""
+        lines.append(f"  {release['release']}: {release['clips']} clips{subjects}")
+        if "classes" in release:
+            lines.append(f"    {_counted(release['classes'])}")
+    lines += [f"  label set {name}: {', '.join(classes)}" for name, classes in corpus["label_sets"].items()]
+    lines.append(f"  licence: {corpus['licence']}")
+    lines.append(f"  a copy: {corpus['request']}")
+    if corpus["citation"]:
+        lines.append(f"  cite: {corpus['citation']}")
+    lines.append("  on disk:")
+    return lines + [f"    {line}" for line in corpus["tree"].splitlines()]
+
+
+def report_lines(report: Mapping[str, Any]) -> list[str]:
+    """A report of `check_corpus` for a reader."""
+    lines = [f"{report['title']} in {report['data_dir']}"]
+    lines += [f"  {source}" for source in report["sources"]]
+    if report["sources"]:
+        clips, subjects = report["clips"], report["subjects"]
+        lines.append(f"  clips: {clips['in_sheet']} annotated, {clips['on_disk']} with frames{_of(clips)}")
+        lines.append(f"  subjects: {subjects['found']}{_of(subjects)}; {_counted(subjects['clips'])}")
+        lines.append("  classes:")
+        lines += [f"    {name}: {found['clips']}{_of(found)}" for name, found in report["classes"].items()]
+        lines += [f"  label set {name}: {_counted(found)}" for name, found in report["label_sets"].items()]
+        if report["left_out"]:
+            lines.append(f"  left out: {_counted(report['left_out'])}")
+    lines += [f"  correction of {fix['clip']}: {fix['outcome']} ({fix['source']})" for fix in report["corrections"]]
+    lines += [f"  note: {note}" for note in report["notes"]]
+    problems = report["problems"]
+    lines += [f"  PROBLEM ({problem['kind']}): {problem['text']}" for problem in problems]
+    lines.append(f"{len(problems)} problem{'s' * (len(problems) != 1)}" if problems else "nothing is wrong")
+    # a folder may have a name in no Unicode, which cannot be printed
+    return [line.encode(errors="backslashreplace").decode() for line in lines]
+
+
+def _of(found: Mapping[str, Any]) -> str:
+    return "" if found["expected"] is None else f", {found['expected']} expected"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {clips}" for name, clips in counts.items())
