@@ -8,15 +8,17 @@ import av
 import numpy as np
 import pytest
 import torch
+from datasets import load_from_disk
 from PIL import Image
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
 from mer_hf.cli import _load_dataset, main
 from mer_hf.hub import save_model_folder
+from mer_hf.preparation import samples
 from mer_hf.recipes import Recipe
 
-COMMANDS = ("synthesize", "train", "evaluate", "predict")
+COMMANDS = ("corpora", "synthesize", "prepare", "train", "evaluate", "predict", "inspect")
 
 
 def test_help_and_version_answer_without_loading_anything():
@@ -183,6 +185,52 @@ def test_evaluate_explains_what_is_wrong_with_a_file(tmp_path, capsys):
     assert "not a CSV" in capsys.readouterr().err
 
 
+# --- prepare ---
+
+
+def test_what_was_prepared_is_what_training_finds(make_clips, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "clips"
+    make_clips("frames").save_to_disk(folder)
+    options = ["--num-proc", "1", "--processor", '{"align": "none"}', "--model", '{"image_size": [24, 24]}']
+    assert main(["prepare", str(folder), *options]) == 0
+    said = capsys.readouterr().out
+    assert "9 clips of" in said
+    assert str(folder) in said
+
+    def prepared_anew(*args, **kwargs):
+        raise AssertionError("what was prepared is not found")
+
+    monkeypatch.setattr(RcnVideoProcessor, "clip_sequence", prepared_anew)
+    assert main(["prepare", str(folder), *options]) == 0
+    size = {"height": 24, "width": 24}
+    assert len(samples(load_from_disk(folder), RcnVideoProcessor(size=size, align="none"))) == 9
+    with pytest.raises(AssertionError, match="not found"):
+        samples(load_from_disk(folder), RcnVideoProcessor(size=size, align="none", margin=0.2))
+
+
+def test_prepare_names_the_clips_with_problems(make_clips, tmp_path, capsys):
+    folder = tmp_path / "clips"
+    dataset = make_clips("frames").select([4])
+    dataset.save_to_disk(folder)
+    assert main(["prepare", str(folder), "--num_proc", "1"]) == 2
+    error = capsys.readouterr().err
+    assert f"clip {dataset['clip_id'][0]}: no face" in error
+    assert main(["prepare", str(folder), "--num_proc", "1", "--processor", '{"face_problems": "flag"}']) == 0
+    assert f"{dataset['clip_id'][0]}: no face" in capsys.readouterr().out
+
+
+def test_prepare_takes_a_recipe_and_explains_what_it_cannot_prepare(make_clips, tmp_path, capsys):
+    make_clips("flow").save_to_disk(tmp_path / "flow")
+    (tmp_path / "recipe.yaml").write_text(f"dataset: {tmp_path / 'flow'}\n")
+    assert main(["prepare", str(tmp_path / "recipe.yaml")]) == 2
+    assert "ready inputs" in capsys.readouterr().err
+    assert main(["prepare", str(tmp_path / "nothing")]) == 2
+    assert "no corpus and no folder" in capsys.readouterr().err
+    assert main(["prepare"]) == 2
+    assert main(["prepare", "--help"]) == 0
+    assert "example:" in capsys.readouterr().out
+
+
 # --- predict ---
 
 
@@ -191,7 +239,7 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     config = RcnConfig(backbone_kwargs={"width": 4}, id2label=dict(enumerate(CLASSES)))
     return save_model_folder(
-        RcnForVideoClassification(config).eval(), RcnVideoProcessor(), tmp_path_factory.mktemp("model")
+        RcnForVideoClassification(config).eval(), RcnVideoProcessor(align="none"), tmp_path_factory.mktemp("model")
     )
 
 

@@ -1,12 +1,14 @@
-"""The command line: `mer-hf synthesize | train | evaluate | predict`.
+"""The command line: `mer-hf synthesize | corpora | prepare | train | evaluate | predict | inspect`.
 
 Every command imports what it needs when it runs, so that `mer-hf --help` answers at once.
 """
 
 import argparse
 import json
+import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,8 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
-        if argv[:1] == ["train"]:  # its options are the fields of a recipe, which have a parser of their own
-            return _train(argv[1:])
+        if argv[:1] in (["train"], ["prepare"]):  # their options are those of a recipe, which has its own parser
+            return {"train": _train, "prepare": _prepare}[argv[0]](argv[1:])
         arguments = _parser().parse_args(argv)
         return arguments.run(arguments)
     except (ValueError, OSError) as error:
@@ -65,9 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mer-hf {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_synthesize(commands)
+    _add_corpora(commands)
+    commands.add_parser("prepare", help="find faces and motion in a corpus once, for every training", add_help=False)
     commands.add_parser("train", help="train and test a model on a corpus", add_help=False)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_inspect(commands)
     return parser
 
 
@@ -93,31 +98,138 @@ def _add_synthesize(commands: Any) -> None:
         _synthesize,
         "render a corpus of synthetic faces to try everything with",
         "Render faces whose action units move, and write them as a corpus on disk. The corpora of the field are\n"
-        "handed out on request only; this one needs no request, and trains and tests in minutes.",
+        "handed out on request only; this one needs no request, and trains and tests in minutes.\n\n"
+        "With --corpus, write a replica of a licensed corpus instead: its folders, sheet, names, counts and oddities\n"
+        "around plain images, or around drawn faces with --faces.",
         "mer-hf synthesize corpora/synthetic --subjects 8 --clips 12",
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="where to write the corpus")
-    command.add_argument("--subjects", type=int, default=8, help="number of people (default: %(default)s)")
-    command.add_argument("--clips", type=int, default=12, help="clips of each person (default: %(default)s)")
-    command.add_argument("--fps", type=float, default=200.0, help="frames per second (default: %(default)s)")
-    command.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
+    command.add_argument("--corpus", help="whose replica to write, e.g. smic; mer-hf corpora lists them")
+    command.add_argument("--release", help="which release of it, e.g. extended; a wrong one prints those there are")
+    command.add_argument("--faces", action="store_true", help="draw faces in the replica")
+    command.add_argument("--subjects", type=int, help="number of people (default: 8; all in a replica)")
+    command.add_argument("--clips", type=int, help="clips of each person (default: 12; all in a replica)")
+    command.add_argument("--fps", type=float, help="frames per second (default: 200; a replica has its corpus's)")
+    command.add_argument("--size", type=int, help="height and width in pixels (default: 256; 8 without faces)")
     command.add_argument("--seed", type=int, default=0, help="the same seed renders the same (default: %(default)s)")
     command.add_argument("--num-proc", type=int, default=1, help="processes that render (default: %(default)s)")
 
 
 def _synthesize(arguments: argparse.Namespace) -> int:
+    if arguments.corpus is not None:
+        from .corpora.replicas import replicate
+
+        if arguments.fps is not None:
+            raise CommandError("--fps is not for replicas: they have the frame rate of their corpus")
+        limits = {"subjects": arguments.subjects, "clips": arguments.clips, "size": arguments.size}
+        options = {"faces": arguments.faces, "seed": arguments.seed}
+        folder = replicate(arguments.corpus, arguments.folder, arguments.release, **limits, **options)
+        print(f"a replica of {arguments.corpus} is in {folder}")
+        return 0
+    if arguments.release is not None or arguments.faces:
+        raise CommandError("--release and --faces are for replicas: say with --corpus of which")
     from .corpora.synthetic import synthesize
 
+    subjects = 8 if arguments.subjects is None else arguments.subjects
+    clips = 12 if arguments.clips is None else arguments.clips
     folder = synthesize(
         arguments.folder,
-        subjects=arguments.subjects,
-        clips=arguments.clips,
-        fps=arguments.fps,
-        size=arguments.size,
+        subjects=subjects,
+        clips=clips,
+        fps=200.0 if arguments.fps is None else arguments.fps,
+        size=256 if arguments.size is None else arguments.size,
         seed=arguments.seed,
         num_proc=arguments.num_proc,
     )
-    print(f"{arguments.subjects} subjects with {arguments.clips} clips each are in {folder}")
+    print(f"{subjects} subjects with {clips} clips each are in {folder}")
+    return 0
+
+
+# --- corpora ---
+
+
+def _add_corpora(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "corpora",
+        _corpora,
+        "list the corpora, or check a copy of one",
+        "List the corpora that can be read: clips, subjects, classes, licence, how to come by a copy, and how it lies\n"
+        "on disk. `mer-hf corpora check` reads a copy and tells everything that is wrong with it.",
+        "mer-hf corpora check casme2 --data-dir /data/CASME2",
+    )
+    actions = command.add_subparsers(metavar="check")
+    check = _add_command(
+        actions,
+        "check",
+        _check_corpus,
+        "read a copy and tell what is wrong with it",
+        "Read a copy of a corpus: clips in the sheet and on disk, missing frames, counts of classes and subjects,\n"
+        "corrections. The exit status is 1 when something is wrong.",
+        "mer-hf corpora check casme2 --data-dir /data/CASME2 --json",
+    )
+    check.add_argument("corpus", metavar="NAME", help="a corpus, e.g. casme2")
+    check.add_argument(
+        "--data-dir", required=True, help="folder of the copy; for megc2019 also smic=DIR,casme2=DIR,samm=DIR"
+    )
+    for parser in (command, check):
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _corpora(arguments: argparse.Namespace) -> int:
+    from .corpora.check import describe_corpora, description_lines
+
+    corpora = describe_corpora()
+    if arguments.json:
+        print(json.dumps(corpora, indent=2))
+    else:
+        print("\n\n".join("\n".join(description_lines(corpus)) for corpus in corpora))
+    return 0
+
+
+def _check_corpus(arguments: argparse.Namespace) -> int:
+    from .corpora.check import check_corpus, report_lines
+
+    report = check_corpus(arguments.corpus, arguments.data_dir)
+    print(json.dumps(report, indent=2) if arguments.json else "\n".join(report_lines(report)))
+    return 1 if report["problems"] else 0
+
+
+# --- prepare ---
+
+PREPARE_USAGE = """usage: mer-hf prepare CORPUS|FOLDER|RECIPE.yaml [--OPTION VALUE ...]
+
+Find the faces and the motion of all clips, and keep them in the cache of datasets: what training would do first, on all
+cores. What to prepare is said as to `mer-hf train`, and its options are those of `mer-hf train --help`.
+
+example:
+  mer-hf prepare casme2 --data-dir /data/CASME2 --preset strcn-a"""
+
+
+def _prepare(argv: Sequence[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(PREPARE_USAGE)
+        return 0 if argv else 2
+    from .preparation import check_dataset, prepare
+    from .recipes import parse_recipe
+    from .training import build_config, build_processor
+
+    is_recipe = argv[0].startswith("-") or argv[0].endswith((".yaml", ".yml"))
+    recipe, _ = parse_recipe(argv if is_recipe else ["--dataset", *argv])
+    dataset = _load_dataset(recipe)
+    if check_dataset(dataset) != "frames":
+        raise CommandError(f"{recipe.dataset} holds ready inputs; there is nothing to prepare")
+    processor = build_processor(recipe, build_config(recipe, dataset))
+    started = time.monotonic()
+    prepared = prepare(dataset, processor, recipe.num_proc or os.cpu_count())
+    print(f"{len(prepared)} clips of {recipe.dataset} are prepared ({time.monotonic() - started:.1f} s); they lie in")
+    for folder in sorted({str(Path(file["filename"]).parent) for file in prepared.cache_files}):
+        print(f"  {folder}")
+    flagged = [
+        (clip, problems) for clip, problems in zip(dataset["clip_id"], prepared["problems"], strict=True) if problems
+    ]
+    for clip, problems in flagged:
+        print(f"{clip}: {'; '.join(problems)}")
     return 0
 
 
@@ -309,6 +421,8 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("videos", metavar="VIDEO", nargs="+", help="files or addresses, or the images of one video")
     command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
     command.add_argument("--top-k", type=int, help="how many labels to print (default: all)")
+    command.add_argument("--align", help="mesh, box or none (default: as the model was trained)")
+    command.add_argument("--fps", type=float, help="frames per second, where a video tells it wrong")
     command.add_argument("--json", action="store_true", help="print a JSON object a video and line, not a table")
 
 
@@ -330,7 +444,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     for source in sources:
         name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"
         try:
-            labels = classify(source, top_k=arguments.top_k)
+            labels = classify(source, top_k=arguments.top_k, align=arguments.align, fps=arguments.fps)
         except VideoError as error:  # the other videos are still worth their answer
             print(f"mer-hf: {error}", file=sys.stderr)
             status = 2
@@ -345,6 +459,56 @@ def _predict(arguments: argparse.Namespace) -> int:
 def _label_lines(labels: list[dict[str, Any]]) -> list[str]:
     width = max(len(label["label"]) for label in labels)
     return [f"  {label['label']:{width}}  {label['score']:.4f}" for label in labels]
+
+
+# --- inspect ---
+
+
+def _add_inspect(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "inspect",
+        _inspect,
+        "draw what a model sees of a video",
+        "Draw a clip on one page: the face and its landmarks on the onset frame, the aligned crop, the motion over\n"
+        "time with onset, apex and offset, the flow from onset to apex, and the pixels that move. Needs matplotlib:\n"
+        'pip install "mer-hf[inspect]"',
+        "mer-hf inspect clip.mp4 --out report.png",
+    )
+    command.add_argument("video", metavar="VIDEO", nargs="+", help="a file or address, or the images of one video")
+    command.add_argument("--out", type=Path, default=Path("report.png"), help="the picture (default: %(default)s)")
+    command.add_argument("--model", help="folder of a model, or its name on the Hub, whose processor is used")
+    command.add_argument("--align", help="mesh, box or none (default: as the model, or mesh)")
+    command.add_argument("--fps", type=float, help="frames per second, where the video tells it wrong")
+    command.add_argument("--apex", type=int, help="index of the apex frame, from 0 (default: spotted)")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    try:
+        from .inspection import draw, examine
+    except ModuleNotFoundError as error:
+        if not error.name.startswith("matplotlib"):
+            raise
+        raise CommandError('the page is drawn with matplotlib: pip install "mer-hf[inspect]"') from error
+    from .rcn.decoding_rcn import as_batch
+    from .rcn.video_processing_rcn import RcnVideoProcessor
+
+    sources, _ = as_batch(arguments.video)
+    if len(sources) > 1:
+        raise CommandError(f"one video makes a page, got {len(sources)}")
+    options = {"face_problems": "flag", **({"align": arguments.align} if arguments.align else {})}
+    if arguments.model is None:
+        processor = RcnVideoProcessor(**options)
+    else:
+        processor = RcnVideoProcessor.from_pretrained(arguments.model, **options)
+    seen = examine(sources[0], processor, arguments.apex, arguments.fps)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    draw(seen, arguments.out, title=Path(str(arguments.video[0])).name)
+    how = "spotted" if seen.spotted else "given"
+    print(f"{len(seen.clip.frames)} frames at {seen.clip.fps:.1f} a second, apex {how} at frame {seen.apex}")
+    print("\n".join(seen.clip.face.problems) or "nothing is wrong with the face")
+    print(f"drawn in {arguments.out}")
+    return 0
 
 
 if __name__ == "__main__":
