@@ -80,7 +80,9 @@ def test_transformers_may_come_after_mer_hf_in_several_threads():
     run("""
 import mer_hf
 import threading
-import transformers  # its own first import does not stand several threads, with mer_hf or without
+# what several threads must not import first, with mer_hf or without: under load they see it half imported
+import transformers, transformers.integrations, transformers.video_processing_utils, torchvision.transforms.v2
+assert not {"transformers.pipelines", "transformers.models.auto.modeling_auto"} & set(sys.modules)
 names = ["pipeline", "AutoModelForVideoClassification", "AutoVideoProcessor", "Trainer", "AutoConfig"]
 barrier, failed = threading.Barrier(len(names)), []
 def load(name):

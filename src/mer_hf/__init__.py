@@ -19,7 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .corpora import CORPORA, load_corpus
+    from .corpora.licence import LicenceError, check_publishable
     from .rcn.configuration_rcn import RcnConfig
+    from .rcn.decoding_rcn import VideoError
+    from .rcn.faces_rcn import FaceError
     from .rcn.modeling_rcn import RcnForVideoClassification, RcnModel
     from .rcn.pipeline_rcn import MicroExpressionClassificationPipeline
     from .rcn.video_processing_rcn import RcnVideoProcessor
@@ -28,18 +31,26 @@ __version__ = version("mer-hf")
 
 __all__ = [
     "CORPORA",
+    "FaceError",
+    "LicenceError",
     "MicroExpressionClassificationPipeline",
     "RcnConfig",
     "RcnForVideoClassification",
     "RcnModel",
     "RcnVideoProcessor",
+    "VideoError",
     "__version__",
+    "check_publishable",
     "load_corpus",
 ]
 
 _HOME_OF_NAME = {
     "CORPORA": "corpora",
     "load_corpus": "corpora",
+    "LicenceError": "corpora.licence",
+    "check_publishable": "corpora.licence",
+    "VideoError": "rcn.decoding_rcn",
+    "FaceError": "rcn.faces_rcn",
     "RcnConfig": "rcn.configuration_rcn",
     "RcnModel": "rcn.modeling_rcn",
     "RcnForVideoClassification": "rcn.modeling_rcn",
