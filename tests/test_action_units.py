@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, Bump, displacement
+from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, Bump, damaged_table, displacement
 
 
 def naive_displacement(point, intensities, side_gain=(1.0, 1.0), spread=1.0):
@@ -102,6 +102,34 @@ def test_a_still_side_stays_still():
 def test_displacement_keeps_single_precision_and_takes_integers():
     assert displacement(np.zeros((2, 2), np.float32), {1: np.float32(1)}).dtype == np.float32
     assert displacement(np.zeros((2, 2), int), {1: 1.0}).dtype == np.float64
+
+
+def test_a_damaged_table_is_off_in_every_number_and_within_its_limits():
+    units, shares = damaged_table(np.random.default_rng(0))
+    assert list(units) == list(ACTION_UNITS)
+    for number, unit in units.items():
+        assert (unit.number, unit.name) == (number, ACTION_UNITS[number].name)
+        for bump, whole in zip(unit.bumps, ACTION_UNITS[number].bumps, strict=True):
+            assert (bump.sx, bump.sy, bump.mid) == (whole.sx, whole.sy, whole.mid)
+            assert 0 < abs(bump.y - whole.y) <= 0.08
+            gain = np.hypot(bump.dx, bump.dy) / np.hypot(whole.dx, whole.dy)
+            assert 0.6 <= gain <= 1.4 and gain != 1
+            if bump.mid:
+                assert bump.x == bump.dx == 0
+            else:
+                assert 0 < abs(bump.x - whole.x) <= 0.08
+                turn = np.angle(complex(bump.dx, bump.dy) / complex(whole.dx, whole.dy), deg=True)
+                assert 0 < abs(turn) <= 15
+    for name, sets in shares.items():
+        assert list(sets) == list(UNIT_SHARES[name])
+        assert sum(sets.values()) == pytest.approx(1)
+        odds = np.array(list(sets.values())) / np.array(list(UNIT_SHARES[name].values()))
+        assert 1 < odds.max() / odds.min() <= 1.7 / 0.3
+
+
+def test_a_seed_damages_the_table_in_one_way():
+    first, second, other = (damaged_table(np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert first == second != other
 
 
 def test_errors_name_what_was_given():

@@ -11,7 +11,7 @@ clips, and still .714 when the table was randomly damaged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -230,3 +230,48 @@ def displacement(
                 moved[..., 0] += intensity * gain * side * bump.dx * weight
                 moved[..., 1] += intensity * gain * bump.dy * weight
     return moved
+
+
+def damaged_table(
+    rng: np.random.Generator,
+    place: float = 0.08,
+    turn: float = np.deg2rad(15),
+    gain: tuple[float, float] = (0.6, 1.4),
+    share: tuple[float, float] = (0.3, 1.7),
+) -> tuple[dict[int, ActionUnit], dict[str, dict[tuple[int, ...], float]]]:
+    """Return a copy of the table with every number off by chance: how far does a result hang on its details?
+
+    Args:
+        rng: what is drawn from, evenly within the limits.
+        place: farthest that the centre of a bump is moved in x and in y, in eye distances; on the midline in y alone.
+        turn: largest angle by which the direction of a bump is turned, in radians; none on the midline.
+        gain: least and largest factor on the displacement of a bump.
+        share: least and largest factor on the share of a set of units; the shares of a class then sum to 1 again.
+
+    Returns:
+        What stands for `ACTION_UNITS`, and what stands for `UNIT_SHARES`.
+    """
+
+    def damaged(bump: Bump) -> Bump:
+        right, down = rng.uniform(-place, place, 2)
+        angle, factor = rng.uniform(-turn, turn), rng.uniform(*gain)
+        if bump.mid:
+            right = angle = 0.0
+        cos, sin = factor * np.cos(angle), factor * np.sin(angle)
+        return replace(
+            bump,
+            x=float(bump.x + right),
+            y=float(bump.y + down),
+            dx=float(cos * bump.dx - sin * bump.dy),
+            dy=float(sin * bump.dx + cos * bump.dy),
+        )
+
+    units = {
+        number: replace(unit, bumps=tuple(damaged(bump) for bump in unit.bumps))
+        for number, unit in ACTION_UNITS.items()
+    }
+    shares = {}
+    for name, sets in UNIT_SHARES.items():
+        raw = {members: value * rng.uniform(*share) for members, value in sets.items()}
+        shares[name] = {members: value / sum(raw.values()) for members, value in raw.items()}
+    return units, shares
