@@ -483,6 +483,15 @@ def test_action_units_are_told_by_a_layer_of_their_own_and_averaged_as_probabili
     assert RcnForVideoClassification(tiny())(pixels).action_unit_logits is None
 
 
+def test_a_clip_without_an_expression_is_best_told_by_no_class():
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.2, 0.1]])
+    config = tiny(label_smoothing=0.1)
+    loss = classification_loss(logits, torch.tensor([-1, 2]), config)
+    told = classification_loss(logits[1:], torch.tensor([2]), config)
+    uniform = F.cross_entropy(logits[:1], torch.full((1, 3), 1 / 3))
+    torch.testing.assert_close(loss, (told + uniform) / 2)
+
+
 def test_the_loss_of_action_units_is_added_to_that_of_the_classes():
     model = RcnForVideoClassification(tiny(action_units=[4, 6])).eval()
     pixels = clips(model.config)

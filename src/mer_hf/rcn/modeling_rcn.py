@@ -296,11 +296,12 @@ def classification_loss(
     `cross_entropy`, with label smoothing; `focal`: (1 - p)^gamma times it (Lin et al., ICCV 2017); `class_balanced`: it
     times (1 - beta) / (1 - beta^n) of the clip's class, scaled to a mean weight of 1 over the classes (Cui et al.,
     CVPR 2019; the balanced loss of Xia et al., TMM 2020, is of this kind). With `logit_adjustment` tau, each of them is
-    taken of logits + tau * log(share of the class) (Menon et al., ICLR 2021).
+    taken of logits + tau * log(share of the class) (Menon et al., ICLR 2021). For a clip that shows no expression
+    every class is equally right.
 
     Args:
         logits: (B, classes).
-        labels: (B,) class indices.
+        labels: (B,) class indices; -1 for a clip without an expression.
         config: of the model.
         num_items_in_batch: clips of the whole optimisation step, where this batch is a part of it: the losses of the
             parts then sum up to the mean over the step, however unevenly it is cut.
@@ -312,6 +313,7 @@ def classification_loss(
     if config.logit_adjustment:
         counts = _class_counts(config, "logit_adjustment", logits.device)
         logits = logits + config.logit_adjustment * (counts / counts.sum()).log().float()
+    shown, labels = labels >= 0, labels.clamp(min=0)
     losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=config.label_smoothing)
     if config.loss == "focal":
         probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
@@ -320,6 +322,7 @@ def classification_loss(
         counts = _class_counts(config, "class_balanced loss", logits.device)
         weights = (1 - config.class_balance_beta) / (1 - config.class_balance_beta**counts)
         losses = losses * (weights / weights.mean()).float()[labels]
+    losses = torch.where(shown, losses, -logits.log_softmax(1).mean(1))
     return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
 
