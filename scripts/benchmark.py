@@ -1,41 +1,60 @@
 """How fast the package is on this machine, as figures that can be compared within one run.
 
     python scripts/benchmark.py prepare
+    python scripts/benchmark.py train
+    python scripts/benchmark.py jitter
+    python scripts/benchmark.py loso
 
 Machines differ and are busy with other things: what is compared runs in turns, again and again, and medians are
 printed; a ratio of two lines of one run says more than either.
 """
 
 import argparse
+import contextlib
+import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
 import cv2
 import datasets
 import numpy as np
+import torch
+import torch.nn.functional as F
+from datasets import Array3D, ClassLabel, Dataset, Features, Value
+from PIL import Image
+from torch import nn
 
-from mer_hf import RcnVideoProcessor, load_corpus
+from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load_corpus
 from mer_hf.corpora.rendering import render_clip
 from mer_hf.corpora.synthetic import synthesize
 from mer_hf.preparation import prepare
 from mer_hf.rcn.decoding_rcn import stream_video
+from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
+from mer_hf.recipes import has_bf16
+from mer_hf.training import many_small_steps
 
 WIDTH, HEIGHT, FPS, CLIP = 640, 480, 200, 70  # a recording of CASME II
 
 
 def in_turns(contestants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Run each in turn, once to warm up and then `rounds` times; the median seconds of each."""
+    """Run each in turn, once to warm up and then `rounds` times; the median seconds of each.
+
+    With one thread, seconds of the processor are counted, which other processes do not lengthen as they do the clock's.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     for _ in range(rounds + 1):
         for name, run in contestants.items():
-            started = time.perf_counter()
+            started = clock()
             run()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(clock() - started)
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
@@ -107,14 +126,179 @@ def benchmark_prepare(rounds: int) -> None:
         print(f"  {'ratio':42} {one / two:8.2f}")
 
 
+class PlainRcn(nn.Module):
+    """The RCN and RCN-A as a textbook would write them, in fp32 and contiguous memory."""
+
+    def __init__(self, attention: bool, width: int = 32, classes: int = 3, grid: int = 5) -> None:
+        super().__init__()
+        self.attention, self.grid = attention, grid
+        self.conv, self.norm = nn.Conv2d(3, width, 5), nn.BatchNorm2d(width)
+        self.forward_conv, self.forward_norm = nn.Conv2d(width, width, 1), nn.BatchNorm2d(width)
+        self.recurrent_conv, self.recurrent_norm = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.classifier = nn.Linear(width * grid * grid, classes)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> logits."""
+        stem = F.dropout(F.max_pool2d(F.relu(self.norm(self.conv(pictures))), 2), 0.5, self.training)
+        state = F.relu(self.forward_norm(self.forward_conv(stem)))
+        for _ in range(2):
+            state = F.relu(self.recurrent_norm(self.recurrent_conv(stem + state)))
+        maps = F.dropout(F.max_pool2d(state, 2), 0.5, self.training)
+        pooled = F.adaptive_avg_pool2d(maps, self.grid)
+        if self.attention:
+            weights = self.classifier.weight.unflatten(1, (-1, self.grid, self.grid))
+            activation = (F.adaptive_avg_pool2d(stem, self.grid)[:, None] * weights).mean(2)
+            low, high = activation.amin((2, 3), keepdim=True), activation.amax((2, 3), keepdim=True)
+            pooled = pooled * ((activation - low) / (high - low)).mean(1, keepdim=True)
+        return self.classifier(pooled.flatten(1))
+
+    def take_weights(self, model: RcnForVideoClassification) -> None:
+        """Take the weights of the model that it is compared with: both have them in the order of the layers."""
+        self.load_state_dict(dict(zip(self.state_dict(), model.state_dict().values(), strict=True)))
+
+
+def benchmark_train(rounds: int) -> None:
+    """Training and inference of the RCN and the RCN-A at 60 x 60 x 3, 32 maps, batch 64, against a plain module."""
+    torch.set_num_threads(1)
+    bf16 = has_bf16(torch.device("cpu"))
+    print(
+        f"60 x 60 x 3, 32 maps, batch 64, one thread, {'bf16' if bf16 else 'fp32, for want of bf16'}; images a second:"
+    )
+    clips, labels = torch.randn(64, 1, 3, 60, 60), torch.randint(3, (64,))
+    for preset in ("rcn", "rcn-a"):
+        torch.manual_seed(0)
+        model = RcnForVideoClassification(RcnConfig.preset(preset, num_labels=3)).to(memory_format=torch.channels_last)
+        plain = PlainRcn(attention=preset == "rcn-a")
+        plain.take_weights(model)
+        steps = {}
+        for name, module in (("plain", plain), ("mer_hf", model)):
+            optimizer = torch.optim.AdamW(module.parameters(), lr=1e-9, fused=name == "mer_hf")
+
+            def logits(module: nn.Module = module, ours: bool = name == "mer_hf") -> torch.Tensor:
+                with torch.autocast("cpu", torch.bfloat16, enabled=ours and bf16):
+                    return module(clips).logits if ours else module(clips[:, 0])
+
+            def step(logits: Callable = logits, module: nn.Module = module, optimizer: object = optimizer) -> None:
+                module.train()
+                F.cross_entropy(logits().float(), labels).backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+            def infer(logits: Callable = logits, module: nn.Module = module) -> torch.Tensor:
+                module.eval()
+                with torch.inference_mode():
+                    return logits().float()
+
+            steps[name] = {"training": step, "inference": infer}
+        apart = (steps["plain"]["inference"]() - steps["mer_hf"]["inference"]()).abs().max()
+        with many_small_steps():
+            for what in ("training", "inference"):
+                seconds = in_turns({name: part[what] for name, part in steps.items()}, rounds)
+                rates = {name: 64 / median for name, median in seconds.items()}
+                ratio = rates["mer_hf"] / rates["plain"]
+                print(f"  {preset:6} {what:10} {rates['mer_hf']:7.0f}   plain {rates['plain']:7.0f}   x {ratio:.2f}")
+        print(f"  {preset:6} logits differ by at most {apart:.4f}")
+
+
+def benchmark_jitter(rounds: int) -> None:
+    """64 clips of 60 to 100 frames of 64 x 48, jittered to 30, against two libraries, and in a training step."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    rng = np.random.default_rng(0)
+    lengths = torch.from_numpy(rng.integers(60, 101, 64))
+    clips = [rng.integers(0, 256, (int(length), 64 * 48), dtype=np.uint8) for length in lengths]
+    batch = nn.utils.rnn.pad_sequence([torch.from_numpy(clip) for clip in clips], batch_first=True)
+    jitter, draws = TemporalJitter(), torch.Generator().manual_seed(0)
+
+    def by_operators() -> torch.Tensor:
+        return apply_operator(jitter(lengths, 30, draws, batch.shape[1]), batch.float())
+
+    def kept_frames() -> Iterator[np.ndarray]:
+        for clip in clips:
+            dropped = round(rng.integers(12) / 20 * len(clip))
+            yield clip[np.sort(rng.permutation(len(clip))[dropped:])]
+
+    def by_opencv() -> list[np.ndarray]:
+        kernels = (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_AREA, cv2.INTER_LANCZOS4)
+        return [
+            cv2.resize(clip.astype(np.float32), (64 * 48, 30), interpolation=int(rng.choice(kernels)))
+            for clip in kept_frames()
+        ]
+
+    def by_pillow() -> list[Image.Image]:
+        kernels = list(Image.Resampling)
+        return [
+            Image.fromarray(clip.astype(np.float32)).resize((64 * 48, 30), kernels[rng.integers(len(kernels))])
+            for clip in kept_frames()
+        ]
+
+    masked = {"num_pixels": 64 * 48 // 4}  # the mask keeps the quarter that moves most
+    model = RcnForVideoClassification(RcnConfig.preset("mer-rcnn", num_labels=3, **masked))
+    model.to(memory_format=torch.channels_last)
+    labels = torch.randint(3, (64,))
+
+    def training_step() -> None:
+        pixels = torch.rand(8, 30, 1, 64, 48)
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16(torch.device("cpu"))):
+            model(pixels, labels=labels[:8]).loss.backward()
+        model.zero_grad()
+
+    contestants = {
+        "operators on the batch": by_operators,
+        "OpenCV, clip by clip": by_opencv,
+        "Pillow, clip by clip": by_pillow,
+    }
+    with many_small_steps():
+        seconds = in_turns(contestants, rounds)
+        (step,) = in_turns({"step": training_step}, max(1, rounds // 6)).values()
+    ours = seconds["operators on the batch"]
+    print("64 clips of 60 to 100 frames of 64 x 48 jittered to 30, one thread, milliseconds:")
+    for name, median in seconds.items():
+        print(f"  {name:42} {median * 1000:8.1f}   x {median / ours:.2f}")
+    print(f"  {'training mer-rcnn on them, eight by eight':42} {8000 * step:8.1f}")
+    print(f"  {'jitter as a part of that':42} {ours / (8 * step):8.2%}")
+
+
+def benchmark_loso(rounds: int) -> None:
+    """Leave one subject out: 68 subjects, 442 flow pictures of 28 x 28 x 3, 60 epochs, two processes of one thread."""
+    del rounds  # it runs once
+    rng = np.random.default_rng(0)
+    names = ["negative", "positive", "surprise"]
+    with tempfile.TemporaryDirectory() as folder:
+        subjects = np.sort(np.concatenate([np.arange(68), rng.integers(68, size=442 - 68)]))
+        columns = {
+            "subject": [f"s{subject}" for subject in subjects],
+            "label": rng.choice(3, 442, p=[0.57, 0.25, 0.18]),  # about as the composite of MEGC 2019
+            "flow": rng.normal(size=(442, 3, 28, 28)).astype(np.float32),
+        }
+        features = {
+            "subject": Value("string"),
+            "label": ClassLabel(names=names),
+            "flow": Array3D((3, 28, 28), "float32"),
+        }
+        with contextlib.redirect_stdout(sys.stderr):
+            Dataset.from_dict(columns, Features(features)).save_to_disk(f"{folder}/clips")
+        scripts = Path(__file__).parent
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+        recipe = [str(scripts / "train.py"), str(scripts / "recipes" / "rcn-best.yaml"), "--dataset", f"{folder}/clips"]
+        command = [*launch, *recipe, "--output_dir", f"{folder}/run"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        results = json.loads(Path(f"{folder}/run/results.json").read_text())
+    images = 60 * 442 * 68  # the 67 / 68 of 68 folds, and once all
+    seconds = results["wall_time_s"]
+    print(f"68 folds of 60 epochs, and the model of all clips: {seconds:.0f} s, {images / seconds:.0f} images a second")
+
+
 def main() -> None:
     """Read the command line and run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("prepare",))
+    parser.add_argument("what", choices=("prepare", "train", "jitter", "loso"))
     parser.add_argument("--rounds", type=int, default=12, help="how often each contestant runs (default: %(default)s)")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, OpenCV {cv2.__version__}, {cv2.getNumThreads()} threads")
-    {"prepare": benchmark_prepare}[arguments.what](arguments.rounds)
+    benchmarks = {"prepare": benchmark_prepare, "train": benchmark_train}
+    benchmarks |= {"jitter": benchmark_jitter, "loso": benchmark_loso}
+    benchmarks[arguments.what](arguments.rounds)
 
 
 if __name__ == "__main__":

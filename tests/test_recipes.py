@@ -3,6 +3,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 
 from mer_hf.cli import main
 from mer_hf.recipes import DEFAULTS, Recipe, RecipeError, parse_recipe
@@ -59,6 +60,15 @@ def test_a_switch_is_a_switch_however_yaml_reads_it(write, written, meant):
         assert parse_recipe([write(f"jitter: {written}")])[0].jitter is meant
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_training_is_in_bf16_where_the_processor_has_it_unless_the_recipe_says_otherwise(monkeypatch, native):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: native)
+    for given, meant in [([], native), (["--bf16", "false"], False), (["--bf16", "true"], True)]:
+        _, arguments = parse_recipe(["--use_cpu", "true", *given])
+        assert (arguments.bf16, arguments.mixed_precision) == (meant, "bf16" if meant else "no")
+
+
 def test_an_empty_value_leaves_the_default(write):
     recipe, _ = parse_recipe([write("data_dir:\nmodel:\nseeds: null")])
     assert (recipe.data_dir, recipe.model, recipe.seeds) == (None, {}, 1)
@@ -97,6 +107,9 @@ def test_a_mapping_or_a_list_reaches_the_training_arguments_that_take_one(write)
         ("seeds: [1]", "seeds takes one value, got [1]"),
         ("seeds: 0", "seeds must be at least 1, got 0"),
         ("num_proc: 0", "num_proc must be at least 1, got 0"),
+        ("lr_step_epochs: 0", "lr_step_epochs must be above 0, got 0"),
+        ("ema_decay: 1", "ema_decay must lie between 0 and 1, got 1"),
+        ("augment: 3", "augment must give values by name, got 3"),
         ("folds: [s1, s2]", "folds takes one value, got ['s1', 's2']"),
         ("dataset: {name: casme2}", "dataset takes one value, got {'name': 'casme2'}"),
         ("protocol: losso", "'loso', 'lovo', 'kfold', 'none'"),

@@ -21,7 +21,10 @@ MAY_IMPORT = {
     "preparation": {"rcn"},
     "inspection": {"rcn"},
     "recipes": set(),
-    "training": {"rcn", "preparation", "drawing", "protocols", "metrics", "recipes"},
+    "augmentation": {"rcn"},
+    "control": set(),
+    "training": {"rcn", "preparation", "drawing", "augmentation", "control", "protocols", "metrics", "recipes"},
+    "drawn_training": {"training", "drawing", "action_units", "rcn", "metrics", "recipes"},
     "hub": {"rcn", "metrics"},
 }
 MAY_IMPORT_ANYTHING = {"__init__", "cli"}  # and the scripts, which are outside of the package

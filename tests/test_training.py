@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from mer_hf.preparation import samples
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor, collate_sequences
 from mer_hf.recipes import parse_recipe
-from mer_hf.training import RunError, Share, build_config, build_folds, build_processor, mirror_at_random, run
+from mer_hf.training import RunError, Share, build_config, build_folds, build_processor, run
 
 CLASSES = ["negative", "positive", "surprise"]
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -194,7 +195,8 @@ def test_results_say_what_was_run_on_what(flow_run, flow_folder):
 
 
 def test_scores_of_a_run_with_one_seed_have_no_spread():
-    table = pd.DataFrame({"seed": 1, "corpus": "a", "label": ["x", "y"], "predicted": ["x", "x"]})
+    table = pd.DataFrame({"clip_id": ["1", "2"], "seed": 1, "corpus": "a", "label": ["x", "y"], "predicted": "x"})
+    table[["score_x", "score_y"]] = [[0.6, 0.4], [0.7, 0.3]]
     results = training.summarise(table, ["x", "y"])
     assert results["sd"] == {"uf1": 0.0, "uar": 0.0, "accuracy": 0.0}
     assert results["mean"] == pytest.approx(second_opinion(table))
@@ -319,29 +321,238 @@ def test_jitter_and_mirror_change_training_and_nothing_else_does(train_once):
 
 def test_a_prediction_is_neither_jittered_nor_mirrored(train_once):
     trainer, processor, clips = train_once(jitter=True, mirror=True)
-    first, second = (trainer.predict(clips).predictions for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    first, second = (training.predict(trainer.model, clips, processor) for _ in range(2))
+    assert torch.equal(first, second)
     expected = torch.stack([naive_logits(trainer.model, processor, clip) for clip in clips])
     np.testing.assert_allclose(first, expected, atol=1e-5)
 
 
+def test_augmentation_changes_training_and_not_the_prediction(train_once):
+    still = {"jitter": False, "mirror": False}
+    plain = weights_of(train_once(**still)[0])
+    for name, amount in {"rotation": 10, "scale": 0.1, "shift": 0.1, "noise": 0.1, "mixup": 0.5}.items():
+        trainer, processor, clips = train_once(**still, augment={name: amount})
+        assert not torch.equal(plain, weights_of(trainer)), name
+        first, second = (training.predict(trainer.model, clips, processor) for _ in range(2))
+        assert torch.equal(first, second)
+
+
+def test_the_loss_of_mixed_clips_is_that_of_their_labels_in_the_same_shares(train_once):
+    trainer, _, _ = train_once(augment={"mixup": 0.5})
+    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    labels, others = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 1, 0, 1])
+    targets = 0.3 * torch.eye(3)[labels] + 0.7 * torch.eye(3)[others]
+    expected = torch.nn.functional.cross_entropy(logits, targets)
+    found = trainer._mixed_loss(SimpleNamespace(logits=logits), (labels, others, 0.3))
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(
+        trainer._mixed_loss(SimpleNamespace(logits=logits), labels, 8),
+        torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / 8,
+    )
+
+
+@pytest.mark.parametrize("jittered", [True, False])
 @pytest.mark.parametrize("connectivity", ["geometric", "sequence"])
-def test_a_mirrored_clip_has_its_columns_reversed_and_its_horizontal_motion_inverted(connectivity):
-    clips = torch.randn(64, 2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
-    given = clips.clone()
-    mirrored = mirror_at_random(clips, torch.Generator().manual_seed(1), connectivity)
-    assert torch.equal(clips, given)
-    turned = 0
-    for clip, result in zip(clips.numpy(), mirrored.numpy(), strict=True):
-        expected = np.zeros_like(clip)
-        for column in range(5):
-            expected[..., column] = clip[..., 4 - column]
-        if connectivity == "geometric":
-            expected[:, 0] = -expected[:, 0]
-        turned += np.array_equal(result, expected)
-        assert np.array_equal(result, expected) or np.array_equal(result, clip)
-    assert 16 < turned < 48
-    assert torch.equal(mirrored, mirror_at_random(clips, torch.Generator().manual_seed(1), connectivity))
+def test_a_resident_batch_holds_what_its_clips_hold(make_clips, tmp_path, connectivity, jittered):
+    windows = {"processor": {**OPTIONS["processor"], "onset_window": 0.01}}  # of the few frames there are
+    recipe, _ = recipe_of(tmp_path, **(windows if connectivity == "geometric" else SEQUENCE))
+    dataset = make_clips("frames")
+    processor = build_processor(recipe, build_config(recipe, dataset))
+    clips = samples(dataset, processor)
+    resident = training.ResidentClips(clips, processor, torch.device("cpu"), jittered)
+    rows = [7, 0, 3]
+    batch = resident.__getitems__(rows)
+    sequences = [clips[row]["sequence"] for row in rows]
+    assert len(resident) == 9
+    assert batch.pop("labels").tolist() == [clips[row]["label"] for row in rows]
+    expected = collate_sequences(sequences)
+    if not jittered:
+        torch.testing.assert_close(batch["pixel_values_videos"], processor.model_input(**expected))
+        return
+    for part, lengths in [("frames", "lengths"), ("reference", "reference_lengths")]:
+        assert torch.equal(batch[lengths], expected[lengths])
+        assert batch[part].shape == expected[part].shape
+        for found, sequence in zip(batch[part], sequences, strict=True):
+            array = getattr(sequence, part)
+            np.testing.assert_array_equal(found[: len(array)], array)
+    torch.testing.assert_close(processor.model_input(**batch), processor.model_input(**expected))
+
+
+def test_lone_pictures_of_flow_are_finished_once_though_jitter_is_asked_for(make_clips, tmp_path):
+    recipe, _ = recipe_of(tmp_path)
+    processor = build_processor(recipe, build_config(recipe, make_clips("flow")))
+    clips = samples(make_clips("flow"), processor)
+    batch = training.ResidentClips(clips, processor, torch.device("cpu"), jittered=True).__getitems__([4, 1])
+    expected = processor.model_input(**collate_sequences([clips[row]["sequence"] for row in (4, 1)]))
+    torch.testing.assert_close(batch["pixel_values_videos"], expected)
+
+
+# --- how it is optimised ---
+
+
+def trained_on_flow(make_clips, tmp_path, **options):
+    """Train on flow, one step an epoch and nothing drawn, unless the options say otherwise -> the trainer."""
+    model = {**OPTIONS["model"], "backbone_kwargs": {"width": 4, "drop_rate": 0.0}, "dropout": 0.0}
+    still = {"mirror": False, "per_device_train_batch_size": 9, "model": model, "bf16": False, "num_train_epochs": 3}
+    recipe, arguments = recipe_of(tmp_path / "out", **{**still, **options})
+    dataset = make_clips("flow")
+    config = build_config(recipe, dataset)
+    processor = build_processor(recipe, config)
+    return training.train(samples(dataset, processor), config, processor, recipe, arguments, 5)
+
+
+def test_the_learning_rate_falls_in_steps(make_clips, tmp_path):
+    options = {"num_train_epochs": 6, "lr_step_epochs": 2, "lr_step_factor": 0.1, "logging_strategy": "epoch"}
+    for batch in (9, 3):
+        trainer = trained_on_flow(make_clips, tmp_path, per_device_train_batch_size=batch, **options)
+        rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+        # logged after the last step of an epoch, before the scheduler's
+        assert rates == pytest.approx([0.03, 0.03, 0.003, 0.003, 0.0003, 0.0003])
+
+
+def test_momentum_is_that_of_the_recipe(make_clips, tmp_path):
+    options = {"optim": "sgd", "optim_args": "momentum=0.9", "weight_decay": 0.1}
+    optimizer = trained_on_flow(make_clips, tmp_path, **options).optimizer.optimizer
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {group["momentum"] for group in optimizer.param_groups} == {0.9}
+    assert sorted(group["weight_decay"] for group in optimizer.param_groups) == [0, 0.1]
+    assert all(parameter.ndim > 1 for parameter in optimizer.param_groups[0]["params"])  # weights alone decay
+
+
+def test_the_model_has_the_moving_average_of_its_weights_in_the_end(make_clips, tmp_path, monkeypatch):
+    seen = []
+    real = training.AverageWeights.on_step_end
+
+    def on_step_end(self, *args, model, **kwargs):
+        seen.append({name: value.detach().clone() for name, value in model.state_dict().items()})
+        real(self, *args, model=model, **kwargs)
+
+    monkeypatch.setattr(training.AverageWeights, "on_step_end", on_step_end)
+    found = trained_on_flow(make_clips, tmp_path, ema_decay=0.5, num_train_epochs=4).model.state_dict()
+    torch.manual_seed(0)
+    average = None
+    for step, state in enumerate(seen, start=1):
+        decay = min(0.5, 1 - step ** (-2 / 3))  # timm's warm-up: nothing is kept of the initial weights
+        average = {
+            name: value if average is None or not value.is_floating_point() else value.lerp(average[name], decay)
+            for name, value in state.items()
+        }
+    assert len(seen) == 4
+    for name, value in found.items():
+        torch.testing.assert_close(value, average[name], msg=name)
+    assert not torch.equal(found["classifier.weight"], seen[-1]["classifier.weight"])
+
+
+def test_a_step_in_parts_is_the_step_as_a_whole_though_the_last_part_is_smaller(make_clips, tmp_path, monkeypatch):
+    """Batch statistics differ between parts, so the norms are fixed; what is left to differ is the loss."""
+    monkeypatch.setattr(torch.nn.BatchNorm2d, "forward", lambda self, maps: self.weight[:, None, None] * maps)
+    options = {"num_train_epochs": 1, "optim": "sgd", "max_grad_norm": 0, "learning_rate": 1.0}
+    whole = weights_of(trained_on_flow(make_clips, tmp_path, **options))
+    parts = {"per_device_train_batch_size": 5, "gradient_accumulation_steps": 2}
+    in_parts = weights_of(trained_on_flow(make_clips, tmp_path, **options, **parts))
+    start = weights_of(trained_on_flow(make_clips, tmp_path, **{**options, "learning_rate": 0.0}))
+    torch.testing.assert_close(in_parts, whole, atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(whole, start, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_step_that_two_processes_share_is_that_of_one(make_clips, tmp_path):
+    make_clips("flow").select(range(8)).save_to_disk(tmp_path / "clips")
+    program = tmp_path / "step.py"
+    program.write_text(
+        "import sys, torch\n"
+        "from datasets import load_from_disk\n"
+        "from mer_hf import training\n"
+        "from mer_hf.preparation import samples\n"
+        "from mer_hf.recipes import parse_recipe\n"
+        "# batch statistics differ between the processes\n"
+        "torch.nn.BatchNorm2d.forward = lambda self, maps: self.weight[:, None, None] * maps\n"
+        "recipe, arguments = parse_recipe(sys.argv[2:])\n"
+        "dataset = load_from_disk(recipe.dataset)\n"
+        "config = training.build_config(recipe, dataset)\n"
+        "processor = training.build_processor(recipe, config)\n"
+        "clips = samples(dataset, processor)\n"
+        "trainer = training.train(clips, config, processor, recipe, arguments, 5)\n"
+        "if arguments.process_index == 0:\n"
+        "    torch.save((arguments.world_size, trainer.model.state_dict()), sys.argv[1])\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node"]
+    model = {**OPTIONS["model"], "backbone_kwargs": {"width": 4, "drop_rate": 0.0}, "dropout": 0.0}
+    steps = {"optim": "sgd", "max_grad_norm": 0, "learning_rate": 1.0, "num_train_epochs": 1, "bf16": False}
+    saved = []
+    for processes, batch in [(1, 8), (2, 4)]:
+        options = {**steps, "per_device_train_batch_size": batch, "mirror": False, "model": model}
+        argv = argv_of(tmp_path / "out", dataset=tmp_path / "clips", **options)
+        command = [*launcher, str(processes), str(program), str(tmp_path / str(processes)), *argv]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        world_size, weights = torch.load(tmp_path / str(processes))
+        assert world_size == processes
+        saved.append(weights)
+    torch.testing.assert_close(*saved, atol=1e-6, rtol=1e-4)
+
+
+def test_training_in_bf16_is_close_to_fp32_and_predicts_in_fp32(make_clips, tmp_path):
+    exact, rough = (trained_on_flow(make_clips, tmp_path, bf16=bf16, learning_rate=3e-3) for bf16 in (False, True))
+    assert not torch.equal(weights_of(exact), weights_of(rough))
+    logits = [
+        training.predict(trainer.model, samples(make_clips("flow"), trainer.processor), trainer.processor)
+        for trainer in (exact, rough)
+    ]
+    torch.testing.assert_close(*logits, atol=0.1, rtol=0.1)
+    opened = type(rough.model)(rough.model.config)
+    opened.load_state_dict(rough.model.state_dict())
+    again = training.predict(opened, samples(make_clips("flow"), rough.processor), rough.processor)
+    assert torch.equal(again, logits[1])
+
+
+# --- ensembles and the control ---
+
+
+def test_the_saved_model_may_average_the_seeds_and_their_mean_is_scored(make_clips, tmp_path, trained):
+    dataset = make_clips("flow", repeats=2)
+    options = {"seeds": 2, "average_seeds": True, "num_train_epochs": 1, "bf16": False}
+    recipe, arguments = recipe_of(tmp_path / "out", **options)
+    model, processor = run(dataset, recipe, arguments)
+    assert len(trained) == 2 * 3 + 2
+    clips = samples(dataset, processor)
+    members = [training.predict(trainer.model, clips, processor).softmax(1) for trainer, _ in trained[-2:]]
+    assert not torch.allclose(*members)
+    torch.testing.assert_close(training.predict(model, clips, processor).softmax(1), sum(members) / 2)
+    table = predictions_of(tmp_path / "out")
+    means = table.groupby("clip_id")[[f"score_{name}" for name in CLASSES]].mean()
+    rows = table[table.seed == 42].set_index("clip_id").copy()
+    rows["predicted"] = [CLASSES[means.loc[clip].to_numpy().argmax()] for clip in rows.index]
+    assert_scored(json.loads((tmp_path / "out" / "results.json").read_text())["ensemble"], rows)
+
+
+def test_the_control_is_fitted_on_the_training_side_of_each_fold(make_clips, tmp_path, monkeypatch):
+    dataset = make_clips("frames", repeats=2)
+    fits = []
+    real = training.control_predictions
+
+    def control_predictions(flow, labels, held_out):
+        fits.append((flow, labels, held_out))
+        return real(flow, labels, held_out)
+
+    monkeypatch.setattr(training, "control_predictions", control_predictions)
+    recipe, arguments = recipe_of(tmp_path / "out", control=True, num_train_epochs=1, seeds=2)
+    _, processor = run(dataset, recipe, arguments)
+    apexes = [clip["sequence"].frames[len(clip["sequence"].frames) // 2] for clip in samples(dataset, processor)]
+    told = []
+    for subject, (flow, labels, held_out) in zip(["s1", "s2", "s3"], fits, strict=True):
+        inside = np.array([name == subject for name in dataset["subject"]])
+        np.testing.assert_array_equal(flow, np.stack(apexes)[~inside])
+        np.testing.assert_array_equal(held_out, np.stack(apexes)[inside])
+        np.testing.assert_array_equal(labels, np.array(dataset["label"])[~inside])
+        told += [CLASSES[label] for label in real(flow, labels, held_out)]
+    rows = pd.DataFrame({"label": [CLASSES[label] for label in dataset["label"]], "predicted": told})
+    assert_scored(json.loads((tmp_path / "out" / "results.json").read_text())["control"], rows)
+
+
+def test_the_control_is_refused_where_there_is_no_flow(make_clips, tmp_path):
+    with pytest.raises(RunError, match="control judges flow, and sequence connectivity has none"):
+        run(make_clips("frames"), *recipe_of(tmp_path / "out", control=True, **SEQUENCE))
 
 
 def test_equal_seeds_give_equal_predictions_whatever_else_is_run_and_other_seeds_others(
@@ -459,6 +670,13 @@ def test_every_recipe_of_the_repository_builds_a_configuration_and_the_processor
     for name in ("connectivity", "num_frames", "num_channels"):
         assert getattr(processor, name) == getattr(config, name)
     assert [processor.size["height"], processor.size["width"]] == list(config.image_size)
+
+
+@pytest.mark.parametrize(("augment", "message"), [({"rotate": 3}, "rotate"), ({"noise": -3}, "noise must be")])
+def test_an_augmentation_that_cannot_be_used_is_explained_before_any_training(make_clips, tmp_path, augment, message):
+    with pytest.raises(RunError, match=f"augment.*{message}"):
+        run(make_clips("flow"), *recipe_of(tmp_path / "out", augment=augment))
+    assert not list(tmp_path.rglob("folds"))
 
 
 def test_an_unknown_option_of_the_processor_is_named(make_clips, tmp_path):

@@ -242,6 +242,8 @@ def _train(argv: Sequence[str]) -> int:
 
     share = take_share()
     recipe, arguments = parse_recipe(argv)
+    if recipe.dataset == "action-units":
+        return _train_drawn(recipe, arguments, share)
     trained = run(_load_dataset(recipe), recipe, arguments, share)
     if trained is None:
         return 0
@@ -250,9 +252,29 @@ def _train(argv: Sequence[str]) -> int:
     if recipe.protocol != "none":
         print()
         _print_scores(output_dir / "predictions.csv")
+        control = json.loads((output_dir / "results.json").read_text(encoding="utf-8")).get("control")
+        if control:
+            print(
+                f"control (PCA and RBF machine on the same folds): UF1 {control['uf1']:.4f}  UAR {control['uar']:.4f}"
+            )
     print(f"\nmodel, predictions.csv and results.json are in {output_dir}")
     if recipe.dataset == "synthetic":
         _classify_example(folder, output_dir / "example.mp4")
+    return 0
+
+
+def _train_drawn(recipe: "Recipe", arguments: Any, share: Any) -> int:
+    from .drawn_training import run_drawn
+
+    if share.rank != 0:  # there are no folds to share out
+        return 0
+    trained = run_drawn(recipe, arguments)
+    output_dir = Path(arguments.output_dir)
+    _save_whole(*trained, output_dir / "model")
+    print("\nscores on drawn motion that was not trained on: UF1, UAR")
+    for name, scored in json.loads((output_dir / "results.json").read_text(encoding="utf-8"))["drawn_motion"].items():
+        print(f"  {name:20} {scored['uf1']:.3f}  {scored['uar']:.3f}")
+    print(f"\nmodel and results.json are in {output_dir}")
     return 0
 
 

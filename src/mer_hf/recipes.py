@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, NoReturn, get_type_hints
 
+import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -33,13 +34,17 @@ class Recipe:
     """What is trained, on what, and who is held out. Everything about optimisation is in `TrainingArguments`."""
 
     dataset: str = field(
-        default="synthetic", metadata={"help": "A corpus by name, or the folder of a saved datasets.Dataset."}
+        default="synthetic",
+        metadata={"help": "A corpus by name, the folder of a saved datasets.Dataset, or action-units: drawn motion."},
+    )
+    drawn_fields: int = field(
+        default=230_400, metadata={"help": "How many fields of motion are drawn, with --dataset action-units."}
     )
     data_dir: str | None = field(default=None, metadata={"help": "Where the release of the corpus was unpacked."})
     fps: float | None = field(
         default=None, metadata={"help": "Frame rate of the frames on disk, where it is not the corpus's own."}
     )
-    label_set: str = field(default="3class", metadata={"help": "3class, 5class or native (corpora only)."})
+    label_set: str = field(default="3class", metadata={"help": "3class, 4class, 5class or native (corpora only)."})
     protocol: Literal["loso", "lovo", "kfold", "none"] = field(
         default="loso", metadata={"help": "Who is held out; none only trains on all clips."}
     )
@@ -54,16 +59,36 @@ class Recipe:
         default="ratio", metadata={"help": "Frames that jittering drops; single is what the authors' release does."}
     )
     mirror: bool = field(default=True, metadata={"help": "Mirror training clips at random; u is inverted in flow."})
+    augment: dict | str | None = field(
+        default=None, metadata={"help": "rotation, scale, shift, noise, mixup of training clips (JSON)."}
+    )
+    lr_step_epochs: float | None = field(
+        default=None, metadata={"help": "Multiply the learning rate by a factor after every so many epochs."}
+    )
+    lr_step_factor: float = field(default=0.5, metadata={"help": "The factor of lr_step_epochs."})
+    ema_decay: float | None = field(
+        default=None, metadata={"help": "Decay of an exponential moving average of the weights, such as .99."}
+    )
+    average_seeds: bool = field(
+        default=False, metadata={"help": "Save one model that averages the predictions of all seeds."}
+    )
+    control: bool = field(
+        default=False, metadata={"help": "Score a PCA and a support vector machine on the same folds (flow only)."}
+    )
     num_proc: int | None = field(default=None, metadata={"help": "Processes that render and prepare the clips."})
 
     def __post_init__(self) -> None:
         """Read what the command line gives as JSON, and refuse what no run can mean."""
-        for name in ("model", "processor"):
+        for name in ("model", "processor", "augment"):
             setattr(self, name, _mapping(name, getattr(self, name)))
-        for name in ("seeds", "num_proc"):
+        for name in ("seeds", "num_proc", "drawn_fields"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise RecipeError(f"{name} must be at least 1, got {value}")
+        if self.lr_step_epochs is not None and not self.lr_step_epochs > 0:
+            raise RecipeError(f"lr_step_epochs must be above 0, got {self.lr_step_epochs}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
 
 
 def _mapping(name: str, value: dict | str | None) -> dict[str, Any]:
@@ -97,7 +122,7 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
         "those of transformers.TrainingArguments.",
     )
     parser.error = _refuse
-    parser.set_defaults(**DEFAULTS)
+    parser.set_defaults(**DEFAULTS, bf16=None)
     argv = list(argv)
     path = argv.pop(0) if argv and not argv[0].startswith("-") else None
     from_file = [] if path is None else _options(_read_yaml(Path(path)), path)
@@ -112,7 +137,23 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
         raise RecipeError(f"there is no option {name}{_hint(name.lstrip('-').replace('-', '_'))}")
     if unknown:
         raise RecipeError(f"{unknown[0]!r} belongs to no option; the recipe's file stands first, options follow it")
+    _choose_precision(arguments)
     return recipe, arguments
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether a device multiplies in bf16 itself; where that is emulated, it is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _choose_precision(arguments: TrainingArguments) -> None:
+    """Train in bf16 where the device has it, unless the recipe or the launcher says something else."""
+    if arguments.bf16 is None:
+        arguments.bf16 = arguments.mixed_precision == "no" and has_bf16(arguments.device)
+        if arguments.bf16:
+            arguments.mixed_precision = "bf16"
 
 
 def _refuse(message: str) -> NoReturn:
@@ -161,4 +202,4 @@ def _hint(name: str) -> str:
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 
 
-__all__ = ["Recipe", "RecipeError", "parse_recipe"]
+__all__ = ["Recipe", "RecipeError", "has_bf16", "parse_recipe"]

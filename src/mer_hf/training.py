@@ -10,6 +10,8 @@ processes that run the same command share the folds out among themselves.
 
 import contextlib
 import copy
+import ctypes
+import gc
 import hashlib
 import json
 import os
@@ -19,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,23 +32,36 @@ import torch
 from datasets import Dataset
 from filelock import FileLock, Timeout
 from huggingface_hub.errors import StrictDataclassError
+from timm.utils import ModelEmaV3
+from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from mer_hf.augmentation import Augmentation, mix
+from mer_hf.control import control_predictions
 from mer_hf.metrics import scores
 from mer_hf.preparation import check_dataset, ready_input, samples, with_identity
 from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
 from mer_hf.rcn.configuration_rcn import RcnConfig
-from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, mirrored
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, classification_loss
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter
-from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor, collate_sequences
+from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import Recipe
 
 PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
 
-MAY_DIFFER = ("folds", "seeds", "num_proc", "disable_tqdm", "use_cpu", "dataloader_pin_memory")
+MAY_DIFFER = (
+    "folds",
+    "seeds",
+    "average_seeds",
+    "control",
+    "num_proc",
+    "disable_tqdm",
+    "use_cpu",
+    "dataloader_pin_memory",
+)
 """What may change from one start of a run to the next without making it another run."""
 
 
@@ -65,9 +81,12 @@ def take_share() -> Share:
     """Read from the environment which of the processes of `accelerate launch` or `torchrun` this is, and stand alone.
 
     A fold is trained by one process on one device, so the launcher's variables are taken out of the environment before
-    the Trainer could join the processes into one. To be called before CUDA is used.
+    the Trainer could join the processes into one. Several processes compute with one thread each, for a fold has too
+    little to do for more. To be called before CUDA is used.
     """
     share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
+    if share.world_size > 1:
+        torch.set_num_threads(1)
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
         os.environ.pop(name, None)
@@ -76,6 +95,24 @@ def take_share() -> Share:
         devices = devices.split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[local_rank % len(devices)]
     return share
+
+
+@contextlib.contextmanager
+def many_small_steps() -> Iterator[None]:
+    """Spare what a process does again and again while it trains one small model after the other.
+
+    Every step frees a few megabytes and takes them anew: glibc would hand them back to the kernel each time, which is a
+    sixth of a step on one core. And every training collects garbage, among all that is here already.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # where the C library is another
+        for option, size in ((-1, 2**30), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, in bytes
+            ctypes.CDLL(None).mallopt(option, size)
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 # --- what is trained, from the recipe ---
@@ -119,6 +156,14 @@ def build_processor(recipe: Recipe, config: RcnConfig) -> RcnVideoProcessor:
     return RcnVideoProcessor(**{**options, **recipe.processor})
 
 
+def build_augmentation(recipe: Recipe) -> Augmentation:
+    """What the recipe has drawn anew in every step, beside jitter."""
+    try:
+        return Augmentation(mirror=recipe.mirror, **recipe.augment)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"augment {recipe.augment}: {error}") from error
+
+
 def build_folds(recipe: Recipe, dataset: Dataset) -> list[Fold]:
     """The folds of the recipe's protocol, each with every class on its training side.
 
@@ -150,46 +195,161 @@ def build_folds(recipe: Recipe, dataset: Dataset) -> list[Fold]:
 # --- one training ---
 
 
-class RcnTrainer(Trainer):
-    """A Trainer that finishes the inputs on the device: time jittered in training, resampled in evaluation."""
+class Packed:
+    """Arrays of several lengths, one behind the other in one tensor on a device."""
 
-    def __init__(self, *args: Any, processor: RcnVideoProcessor, recipe: Recipe, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.processor = processor
+    def __init__(self, arrays: Sequence[np.ndarray], device: torch.device) -> None:
+        self.lengths = torch.tensor([len(array) for array in arrays], device=device)
+        self.starts = self.lengths.cumsum(0) - self.lengths
+        self.values = torch.from_numpy(np.concatenate(arrays)).to(device)
+
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows (B,) -> arrays (B, S, ...), each filled up to the longest by its own last entry, and lengths (B,)."""
+        lengths = self.lengths[rows]
+        steps = torch.arange(int(lengths.max()), device=rows.device)
+        places = self.starts[rows, None] + torch.minimum(steps, lengths[:, None] - 1)
+        return self.values.index_select(0, places.flatten()).unflatten(0, places.shape), lengths
+
+
+class ResidentClips(torch.utils.data.Dataset):
+    """The clips of one training on its device; a batch is taken out of them at once, not clip by clip.
+
+    Where jitter has something to draw, a batch holds sequences, which become model inputs in every step. Otherwise the
+    inputs are made here, once.
+
+    Args:
+        clips: as `preparation.samples` makes them.
+        processor: of the clips.
+        device: where they are kept.
+        jittered: whether jitter may be drawn for them.
+    """
+
+    def __init__(
+        self, clips: list[dict[str, Any]], processor: RcnVideoProcessor, device: torch.device, jittered: bool = False
+    ) -> None:
+        self.labels = torch.tensor([clip["label"] for clip in clips], device=device)
+        self.inputs: Tensor | None = None
+        if "sequence" not in clips[0]:
+            self.inputs = torch.from_numpy(np.stack([clip["pixel_values_videos"] for clip in clips])).to(device)
+            return
+        self.frames = Packed([clip["sequence"].frames for clip in clips], device)
+        self.reference = Packed([clip["sequence"].reference for clip in clips], device)
+        # a lone picture of flow has no neighbours to draw from
+        most = max(len(self.frames.values), len(self.reference.values))
+        lone = processor.connectivity == "geometric" and most == len(clips)
+        if not jittered or lone:
+            parts = torch.arange(len(clips), device=device).split(64)
+            self.inputs = torch.cat([processor.model_input(**self._sequences(rows)) for rows in parts])
+
+    def __len__(self) -> int:
+        """How many clips there are."""
+        return len(self.labels)
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+        """A batch: `labels`, and `pixel_values_videos` or the sequences that `RcnVideoProcessor.model_input` takes."""
+        rows = torch.tensor(indices, device=self.labels.device)
+        inputs = self._sequences(rows) if self.inputs is None else {"pixel_values_videos": self.inputs[rows]}
+        return {**inputs, "labels": self.labels[rows]}
+
+    def _sequences(self, rows: Tensor) -> dict[str, Tensor]:
+        frames, lengths = self.frames.take(rows)
+        reference, reference_lengths = self.reference.take(rows)
+        return {
+            "frames": frames,
+            "lengths": lengths,
+            "reference": reference,
+            "reference_lengths": reference_lengths,
+        }
+
+
+class RcnTrainer(Trainer):
+    """A Trainer of clips that lie on the device as a whole, and are finished there: jittered, mirrored, augmented."""
+
+    def __init__(
+        self,
+        model: RcnForVideoClassification,
+        arguments: TrainingArguments,
+        clips: torch.utils.data.Dataset,
+        processor: RcnVideoProcessor,
+        recipe: Recipe,
+    ) -> None:
+        self.processor, self.recipe = processor, recipe
         self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
-        self.mirror = recipe.mirror
-        self.draws = torch.Generator().manual_seed(self.args.seed)
+        self.augmentation = build_augmentation(recipe)
+        self.draws = torch.Generator().manual_seed(arguments.seed)
+        super().__init__(
+            model,
+            arguments,
+            data_collator=lambda batch: batch,  # it is one already
+            train_dataset=clips,
+            compute_loss_func=self._mixed_loss if self.augmentation.mixup else None,
+            callbacks=[AverageWeights(recipe.ema_decay)] if recipe.ema_decay else None,
+        )
         self.remove_callback(PrinterCallback)
         if self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
 
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """The recipe's steps of the learning rate, which transformers has none of, or what the arguments name."""
+        if self.recipe.lr_step_epochs is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        steps = round(self.recipe.lr_step_epochs * num_training_steps / self.args.num_train_epochs)
+        optimizer = self.optimizer if optimizer is None else optimizer
+        self.lr_scheduler = torch.optim.lr_scheduler.StepLR(optimizer, max(1, steps), self.recipe.lr_step_factor)
+        return self.lr_scheduler
+
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = super()._prepare_inputs(inputs)
-        labels = inputs.pop("labels")
-        training = self.model.training
+        labels, training = inputs.pop("labels"), self.model.training
         if "frames" in inputs:
             jitter = self.jitter if training else None
             pixels = self.processor.model_input(**inputs, jitter=jitter, generator=self.draws)
         else:
-            pixels = inputs["pixel_values_videos"]
-        if training and self.mirror:
-            pixels = mirror_at_random(pixels, self.draws, self.processor.connectivity)
-        return {"pixel_values_videos": pixels, "labels": labels}
+            pixels = inputs.pop("pixel_values_videos")
+        if training:
+            pixels = self.augmentation(pixels, self.draws, self.processor.connectivity)
+            if self.augmentation.mixup:
+                order, share = self.augmentation.draw_mix(len(pixels), self.draws)
+                order = order.to(pixels.device)
+                pixels, labels = mix(pixels, order, share), (labels, labels[order], share)
+        beside = {"action_units": inputs["action_units"]} if "action_units" in inputs else {}
+        return {"pixel_values_videos": pixels, "labels": labels, **beside}
+
+    def _mixed_loss(self, outputs: Any, labels: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
+        parts = [(labels, 1.0)] if isinstance(labels, Tensor) else [(labels[0], labels[2]), (labels[1], 1 - labels[2])]
+        config = self.accelerator.unwrap_model(self.model).config
+        return sum(
+            share * classification_loss(outputs.logits, part, config, num_items_in_batch) for part, share in parts
+        )
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Not counted: the count goes through all modules in every step, and nothing here reads it."""
+        return 0
 
 
-def mirror_at_random(pixels: torch.Tensor, generator: torch.Generator, connectivity: str) -> torch.Tensor:
-    """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2."""
-    chosen = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
-    return torch.where(chosen[:, None, None, None, None], mirrored(pixels, connectivity), pixels)
+class AverageWeights(TrainerCallback):
+    """An exponential moving average of weights and statistics, which the model has in the end.
 
+    Args:
+        decay: of the average; it grows up to it with the steps, so that the initial weights are soon forgotten.
+    """
 
-def collate(batch: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """A batch of samples, as `preparation.samples` makes them -> padded tensors and labels."""
-    labels = torch.tensor([sample["label"] for sample in batch])
-    if "sequence" in batch[0]:
-        return {**collate_sequences([sample["sequence"] for sample in batch]), "labels": labels}
-    pixels = torch.from_numpy(np.stack([sample["pixel_values_videos"] for sample in batch]))
-    return {"pixel_values_videos": pixels, "labels": labels}
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Begin with the initial weights."""
+        self.average = ModelEmaV3(model, decay=self.decay, use_warmup=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Add the weights after a step."""
+        self.average.update(model, state.global_step)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        """Put the average in place of the weights."""
+        model.load_state_dict(self.average.module.state_dict())
 
 
 def train(
@@ -206,12 +366,12 @@ def train(
         clips: samples of the training side.
         config: of the model; it is not changed.
         processor: of the clips.
-        recipe: jitter and mirroring.
+        recipe: jitter, augmentation, and how the learning rate and the weights go.
         arguments: of the optimisation.
-        seed: of the initial weights, the order of the clips, jitter and mirroring.
+        seed: of the initial weights, the order of the clips, jitter and augmentation.
 
     Returns:
-        The trainer, with the trained model in it.
+        The trainer, with the trained model in it, which computes in fp32 again.
     """
     arguments, config = copy.copy(arguments), copy.deepcopy(config)
     arguments.seed = seed
@@ -225,13 +385,33 @@ def train(
         videos = [clip["sequence"].frames if "sequence" in clip else clip["pixel_values_videos"] for clip in clips]
         energies = [motion_energy(video[:, 0]) for video in videos]
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
-    trainer = RcnTrainer(
-        model, arguments, data_collator=collate, train_dataset=clips, processor=processor, recipe=recipe
-    )
+    resident = ResidentClips(clips, processor, arguments.device, recipe.jitter)
+    return fit(model, resident, processor, recipe, arguments)
+
+
+def fit(
+    model: RcnForVideoClassification,
+    clips: torch.utils.data.Dataset,
+    processor: RcnVideoProcessor,
+    recipe: Recipe,
+    arguments: TrainingArguments,
+) -> RcnTrainer:
+    """Train a model in place on clips that give whole batches, as `ResidentClips` does."""
+    trainer = RcnTrainer(model, arguments, clips, processor, recipe)
     trainer.train()
-    arguments.dataloader_drop_last = False  # the Trainer would leave clips out of its predictions too
+    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
     model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
     return trainer
+
+
+@torch.no_grad()
+def predict(
+    model: RcnForVideoClassification, clips: list[dict[str, Any]], processor: RcnVideoProcessor, batch_size: int = 64
+) -> Tensor:
+    """What a model says of clips, with nothing drawn: logits (clips, classes), float32."""
+    model.eval()
+    inputs = ResidentClips(clips, processor, model.device).inputs
+    return torch.cat([model(part).logits.float() for part in inputs.split(batch_size)])
 
 
 # --- all trainings of a run ---
@@ -252,7 +432,8 @@ def run(
         The model trained on all clips, with its processor; None in all processes but the first.
 
     Raises:
-        RunError: for an output folder of another recipe, or a fold whose training side lacks a class.
+        RunError: for an output folder of another recipe, a fold whose training side lacks a class, or a control that
+            cannot be had.
         DatasetError, VideoError, ValueError: for a dataset, clip or setting that cannot be used; before any training.
     """
     started = time.monotonic()
@@ -260,6 +441,9 @@ def run(
     dataset = with_identity(dataset)
     config = build_config(recipe, dataset)
     processor = build_processor(recipe, config)
+    if recipe.control:
+        _check_control(config)
+    build_augmentation(recipe)
     folds = build_folds(recipe, dataset)
     output_dir = Path(arguments.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -267,20 +451,24 @@ def run(
         clips = samples(dataset, processor, recipe.num_proc)
         _claim_output_dir(output_dir, recipe, arguments, clips, dataset)
 
-    jobs = [(fold, arguments.seed + number) for number in range(recipe.seeds) for fold in folds]
-    for fold, seed, wait in _own_share_first(jobs, share):
-        with _lock(output_dir, fold, seed, wait) as held:
-            if held and not _predictions_file(output_dir, fold, seed).exists():
-                _train_fold(dataset, clips, config, processor, recipe, arguments, fold, seed)
-    if share.rank != 0:
-        return None
+    seeds = [arguments.seed + number for number in range(recipe.seeds)]
+    jobs = [(fold, seed) for seed in seeds for fold in folds]
+    with many_small_steps():
+        for fold, seed, wait in _own_share_first(jobs, share):
+            with _lock(output_dir, fold, seed, wait) as held:
+                if held and not _predictions_file(output_dir, fold, seed).exists():
+                    _train_fold(dataset, clips, config, processor, recipe, arguments, fold, seed)
+        if share.rank != 0:
+            return None
+        averaged = seeds if recipe.average_seeds else seeds[:1]
+        models = [train(clips, config, processor, recipe, arguments, seed).model for seed in averaged]
 
     if jobs:
         predictions = pd.concat([_read_fold(output_dir, fold, seed) for fold, seed in jobs], ignore_index=True)
         _write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
-    model = train(clips, config, processor, recipe, arguments, arguments.seed).model.eval()
     results = {
         **(summarise(predictions, list(config.id2label.values())) if jobs else {}),
+        **({"control": control_scores(clips, folds, config.num_labels)} if jobs and recipe.control else {}),
         "counts": _counts(dataset),
         "recipe": _record(recipe, arguments),
         "num_processes": share.world_size,
@@ -288,7 +476,7 @@ def run(
         "versions": {name: version(name) for name in PACKAGES},
     }
     _write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
-    return model, processor
+    return RcnForVideoClassification.average(models), processor
 
 
 def _own_share_first(jobs: Sequence[tuple[Fold, int]], share: Share) -> Iterator[tuple[Fold, int, bool]]:
@@ -346,12 +534,12 @@ def _train_fold(
     """Train on the one side of a fold, and write what the model says of the other."""
     # the folds of one seed differ in their random numbers too, whatever the order they are trained in
     own_seed = zlib.crc32(f"{seed}/{fold.name}".encode())
-    trainer = train([clips[row] for row in fold.train], config, processor, recipe, arguments, own_seed)
-    logits = trainer.predict([clips[row] for row in fold.test]).predictions
-    probabilities = torch.from_numpy(logits).float().softmax(1).numpy()
+    model = train([clips[row] for row in fold.train], config, processor, recipe, arguments, own_seed).model
+    held_out = [clips[row] for row in fold.test]
+    logits = predict(model, held_out, processor, arguments.eval_batch_size)
+    probabilities = logits.softmax(1).cpu().numpy()
     names = dataset.features["label"].names
-    held_out = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).select(fold.test)
-    rows = held_out.to_pandas()
+    rows = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).select(fold.test).to_pandas()
     rows.insert(3, "fold", fold.name)
     rows.insert(4, "seed", seed)
     rows["label"] = [names[label] for label in rows["label"]]
@@ -374,6 +562,22 @@ def _write_atomically(path: Path, text: str) -> None:
 
 
 # --- what a run was, and what came out ---
+
+
+def _check_control(config: RcnConfig) -> None:
+    if config.connectivity != "geometric":
+        raise RunError(f"control judges flow, and {config.connectivity} connectivity has none; leave --control out")
+    if find_spec("sklearn") is None:
+        raise RunError("control needs scikit-learn: pip install mer_hf[control]")
+
+
+def control_scores(clips: list[dict[str, Any]], folds: Sequence[Fold], num_classes: int) -> dict[str, Any]:
+    """Scores of the classical control, fitted anew on the training side of each fold (see `mer_hf.control`)."""
+    frames = [clip["sequence"].frames if "sequence" in clip else clip["pixel_values_videos"] for clip in clips]
+    flow = np.stack([each[len(each) // 2] for each in frames])  # the apex is in the middle
+    labels = np.array([clip["label"] for clip in clips])
+    predicted = [control_predictions(flow[list(f.train)], labels[list(f.train)], flow[list(f.test)]) for f in folds]
+    return scores(np.concatenate([labels[list(f.test)] for f in folds]), np.concatenate(predicted), num_classes)
 
 
 def _record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, Any]:
@@ -431,7 +635,7 @@ def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     Returns:
         `classes`; `seeds`: for each seed, `scores` of all clips and, in `per_corpus`, of those of each corpus; `mean`
         and `sd` of UF1, UAR and accuracy over seeds (sd with n - 1; 0 for one seed); `pooled`: as for a seed, of the
-        clips of all seeds together.
+        clips of all seeds together; `ensemble`: as for a seed, of the mean of the seeds' scores for each clip.
     """
 
     def scored(rows: pd.DataFrame) -> dict[str, Any]:
@@ -441,6 +645,11 @@ def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
     def scored_by_corpus(rows: pd.DataFrame) -> dict[str, Any]:
         return {**scored(rows), "per_corpus": {name: scored(part) for name, part in rows.groupby("corpus")}}
 
+    columns = [f"score_{name}" for name in classes]
+    ensemble = predictions.groupby("clip_id").agg(
+        {"corpus": "first", "label": "first", **dict.fromkeys(columns, "mean")}
+    )
+    ensemble["predicted"] = [classes[index] for index in ensemble[columns].to_numpy().argmax(1)]
     seeds = [{"seed": int(seed), **scored_by_corpus(rows)} for seed, rows in predictions.groupby("seed")]
     measured = {name: [seed[name] for seed in seeds] for name in ("uf1", "uar", "accuracy")}
     return {
@@ -449,7 +658,19 @@ def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
         "mean": {name: float(np.mean(values)) for name, values in measured.items()},
         "sd": {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in measured.items()},
         "pooled": scored_by_corpus(predictions),
+        "ensemble": scored_by_corpus(ensemble),
     }
 
 
-__all__ = ["RunError", "Share", "run", "summarise", "take_share", "train"]
+__all__ = [
+    "RcnTrainer",
+    "ResidentClips",
+    "RunError",
+    "Share",
+    "control_scores",
+    "predict",
+    "run",
+    "summarise",
+    "take_share",
+    "train",
+]

@@ -267,15 +267,21 @@ class RcnVideoProcessor(BaseVideoProcessor):
         return ClipSequence(frames, reference, clip.face.problems)
 
     def _flow_windows(self, grey: np.ndarray, apex: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
-        """Flow from the onset to the frames around the apex, and to those after the onset, (S, 2, H, W) each."""
-        onsets = range(min(round(self.onset_window * fps) + 1, apex))
+        """Flow from the onset to the frames around the apex, and to those after the onset, (S, 2, H, W) each.
+
+        Without a rate, to the apex alone.
+        """
+        onsets = range(min(round(self.onset_window * fps) + 1, apex) if fps else 0)
         # as far on one side of the apex as on the other, so that it stays in the middle
         reach = min(round(self.apex_window * fps), apex - len(onsets), len(grey) - 1 - apex)
         size = (self.size["width"], self.size["height"])
 
         def flows(indices: range) -> np.ndarray:
-            fields = [optical_flow(grey[0], grey[index], self.flow) for index in indices]
-            return np.stack([[cv2.resize(part, size, interpolation=cv2.INTER_AREA) for part in f] for f in fields])
+            pictures = np.zeros((len(indices), 2, *size[::-1]), np.float32)  # the onset does not move against itself
+            for picture, index in zip(pictures, indices, strict=True):
+                for channel, part in enumerate(optical_flow(grey[0], grey[index], self.flow) if index else ()):
+                    picture[channel] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+            return pictures
 
         return flows(range(apex - reach, apex + reach + 1)), flows(onsets)
 
