@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from transformers import pipeline
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.cli import main
 from mer_hf.drawing import DrawingSettings, as_published_picture, draw_fields
-from mer_hf.drawn_training import REST, DrawnClips, drawn_config, score_drawn
+from mer_hf.drawn_training import CALIBRATION_SEED, REST, DrawnClips, calibrate_units, drawn_config, score_drawn
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
 from mer_hf.rcn.pipeline_rcn import TASK
@@ -94,6 +95,20 @@ def test_scores_are_of_fields_that_training_has_not_seen():
     first, second = dict(score_drawn(model, 60)), dict(score_drawn(model, 60))
     assert first == second
     assert all(np.sum(scored["confusion"]) == 60 for scored in first.values())
+
+
+def test_action_units_are_parted_at_a_half_with_the_best_f1():
+    torch.manual_seed(0)
+    model = RcnForVideoClassification(config_of()).eval()
+    model.unit_classifier.weight.data.mul_(30)
+    batch = DrawnClips(300, model.config, CALIBRATION_SEED, torch.device("cpu")).draw(300)
+    with torch.no_grad():
+        before = model(batch["pixel_values_videos"]).action_unit_logits.numpy()
+        calibrate_units(model, 300)
+        after = model(batch["pixel_values_videos"]).action_unit_logits.numpy()
+    for unit, moved in enumerate(batch["action_units"].numpy().T):
+        possible = [f1_score(moved, before[:, unit] >= threshold) for threshold in before[:, unit]]
+        assert f1_score(moved, after[:, unit] >= -1e-5) == pytest.approx(max(possible))
 
 
 @pytest.mark.slow

@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from transformers.video_processing_utils import BaseVideoProcessor
 
 
+DEFAULT_MODEL = Path(__file__).parent / "default_model"
+"""The model of a pipeline that is asked for without one: trained on drawn motion, see its README.md."""
+
+
 def register(registry: str) -> None:
     """Enter our classes into one registry of transformers. Doing it again changes nothing.
 
@@ -85,7 +89,11 @@ def _register_pipeline() -> None:
 
     if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # registering twice would log a warning
         PIPELINE_REGISTRY.register_pipeline(
-            TASK, MicroExpressionClassificationPipeline, pt_model=AutoModelForVideoClassification, type="video"
+            TASK,
+            MicroExpressionClassificationPipeline,
+            pt_model=AutoModelForVideoClassification,
+            default={"model": (str(DEFAULT_MODEL), None)},
+            type="video",
         )
 
 

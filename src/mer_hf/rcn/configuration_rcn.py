@@ -100,6 +100,7 @@ class RcnConfig(PreTrainedConfig):
         label_smoothing: of the targets, in [0, 1).
         mirror_averaging: in evaluation, average the prediction with that for the mirrored clip.
         action_units: numbers (FACS) of the facial action units that a second linear layer tells apart; None without it.
+        trained_on: what users of the model should know of its training, in a sentence or two; pipelines say it once.
         members: of an ensemble, whose predictions are averaged: for each network the fields in which it is of another
             kind than this configuration, often none (see `RcnForVideoClassification.average`). None: a single network.
 
@@ -135,6 +136,7 @@ class RcnConfig(PreTrainedConfig):
     label_smoothing: float | int = 0.0
     mirror_averaging: bool = False
     action_units: list[int] | tuple[int, ...] | None = None
+    trained_on: str | None = None
     members: list[dict] | tuple[dict, ...] | None = None
 
     def validate_shapes(self) -> None:
@@ -173,7 +175,7 @@ class RcnConfig(PreTrainedConfig):
     def differences(self, other: "RcnConfig") -> dict[str, Any]:
         """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
         # how many clips a network learnt from, and how many it is one of, does not make it another kind
-        names = sorted(set(RcnConfig.__annotations__) - {"class_counts", "members"} | {"id2label"})
+        names = sorted(set(RcnConfig.__annotations__) - {"class_counts", "members", "trained_on"} | {"id2label"})
         # as written to a file, where tuples are lists
         told = {name: (json.dumps(getattr(self, name)), json.dumps(getattr(other, name))) for name in names}
         return {name: json.loads(theirs) for name, (ours, theirs) in told.items() if ours != theirs}

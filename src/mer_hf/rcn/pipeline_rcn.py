@@ -8,10 +8,12 @@ from typing import Any
 from torch.utils.data import Dataset
 from transformers import BatchFeature, Pipeline
 from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import logging
 
 from .decoding_rcn import as_batch
 
 TASK = "micro-expression-classification"
+logger = logging.get_logger(__name__)
 
 
 class MicroExpressionClassificationPipeline(Pipeline):
@@ -35,6 +37,8 @@ class MicroExpressionClassificationPipeline(Pipeline):
         super().__init__(*args, **kwargs)
         # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
         self.image_processor = self.video_processor
+        if self.model.config.trained_on:
+            logger.warning_once(f"{self.model.name_or_path}: {self.model.config.trained_on}")
 
     def _sanitize_parameters(
         self,
