@@ -237,12 +237,13 @@ def _prepare(argv: Sequence[str]) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
+    from .drawn_training import DATASET as DRAWN
     from .recipes import parse_recipe
     from .training import run, take_share
 
     share = take_share()
     recipe, arguments = parse_recipe(argv)
-    if recipe.dataset == "action-units":
+    if recipe.dataset == DRAWN:
         return _train_drawn(recipe, arguments, share)
     trained = run(_load_dataset(recipe), recipe, arguments, share)
     if trained is None:

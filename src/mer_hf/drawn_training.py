@@ -20,7 +20,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import Recipe
-from mer_hf.training import RunError, build_processor, fit, many_small_steps
+from mer_hf.training import RunError, build_processor, fit, many_small_steps, write_atomically
 
 DATASET = "action-units"
 """What a recipe names as its dataset."""
@@ -117,7 +117,7 @@ def run_drawn(recipe: Recipe, arguments: TrainingArguments) -> tuple[RcnForVideo
     results = dict(score_drawn(model))
     output_dir = Path(arguments.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    (output_dir / "results.json").write_text(json.dumps({"drawn_motion": results}, indent=2) + "\n", encoding="utf-8")
+    write_atomically(output_dir / "results.json", json.dumps({"drawn_motion": results}, indent=2) + "\n")
     return model, processor
 
 

@@ -57,10 +57,7 @@ def examine(
     Raises:
         VideoError, FaceError, ValueError: as `RcnVideoProcessor.aligned_clip`.
     """
-    geometric = RcnVideoProcessor(
-        **{**processor.to_dict(), "connectivity": "geometric", "num_channels": 3, "num_frames": 1},
-        face_models=processor.face_models,
-    )
+    geometric = processor.with_options(connectivity="geometric", num_channels=3, num_frames=1)
     clip = geometric.aligned_clip(source, apex, fps)
     onset, _ = next(stream_video(source))
     spotted = clip.apex is None

@@ -465,7 +465,7 @@ def run(
 
     if jobs:
         predictions = pd.concat([_read_fold(output_dir, fold, seed) for fold, seed in jobs], ignore_index=True)
-        _write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
+        write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
     results = {
         **(summarise(predictions, list(config.id2label.values())) if jobs else {}),
         **({"control": control_scores(clips, folds, config.num_labels)} if jobs and recipe.control else {}),
@@ -475,7 +475,7 @@ def run(
         "wall_time_s": round(time.monotonic() - started, 1),
         "versions": {name: version(name) for name in PACKAGES},
     }
-    _write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
     return RcnForVideoClassification.average(models), processor
 
 
@@ -547,7 +547,7 @@ def _train_fold(
     for column, name in enumerate(names):
         rows[f"score_{name}"] = probabilities[:, column]
     path = _predictions_file(Path(arguments.output_dir), fold, seed)
-    _write_atomically(path, rows.to_csv(index=False))
+    write_atomically(path, rows.to_csv(index=False))
 
 
 def _read_fold(output_dir: Path, fold: Fold, seed: int) -> pd.DataFrame:
@@ -555,7 +555,8 @@ def _read_fold(output_dir: Path, fold: Fold, seed: int) -> pd.DataFrame:
     return pd.read_csv(_predictions_file(output_dir, fold, seed), dtype=dict.fromkeys(text, str), keep_default_na=False)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)
@@ -603,7 +604,7 @@ def _claim_output_dir(
     record = json.loads(json.dumps(record))  # as it will be read
     path = output_dir / "recipe.json"
     if not path.exists():
-        _write_atomically(path, json.dumps(record, indent=2) + "\n")
+        write_atomically(path, json.dumps(record, indent=2) + "\n")
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = sorted(name for name in {*before, *record} if before.get(name) != record.get(name))

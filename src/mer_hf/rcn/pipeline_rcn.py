@@ -95,7 +95,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
         return self.video_processor([source], return_tensors="pt", **options).to(self.dtype)
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        flagged = {name: model_inputs.pop(name) for name in ("problems",) if name in model_inputs}
+        flagged = {"problems": model_inputs.pop("problems")} if "problems" in model_inputs else {}
         outputs = self.model(**model_inputs)
         return {"logits": outputs.logits, "action_unit_logits": outputs.get("action_unit_logits"), **flagged}
 

@@ -355,7 +355,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
             FaceError: for a face that cannot be used, with `face_problems="raise"`.
             ValueError: for an option that does not exist, or is out of its range.
         """
-        processor = self._with(options) if options else self
+        processor = self.with_options(**options)
         sources, _ = as_batch(videos)
         sequences = [processor.clip_sequence(source, apex, fps) for source in sources]
         inputs = [processor.model_input(**collate_sequences([sequence])) for sequence in sequences]
@@ -364,7 +364,12 @@ class RcnVideoProcessor(BaseVideoProcessor):
             features["problems"] = [list(sequence.problems) for sequence in sequences]
         return features
 
-    def _with(self, options: dict[str, Any]) -> "RcnVideoProcessor":
+    def with_options(self, **options: Any) -> "RcnVideoProcessor":
+        """A processor like this one but for some options.
+
+        Raises:
+            ValueError: for an option that does not exist, or is out of its range.
+        """
         unknown = sorted(set(options) - set(self.valid_kwargs.__annotations__))
         if unknown:
             raise ValueError(f"the video processor has no options {unknown}; see RcnVideoProcessor")
