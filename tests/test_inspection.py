@@ -2,17 +2,19 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from mer_hf import RcnVideoProcessor
 from mer_hf.cli import main
 from mer_hf.corpora.rendering import render_clip
-from mer_hf.inspection import draw, examine, flow_colours
+from mer_hf.inspection import draw, draw_curve, draw_flow, examine, flow_colours
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,32 @@ def test_the_colour_of_flow_tells_direction_and_length():
     assert still.tolist() == [255, 255, 255]
     assert down.argmin() == 2
     np.testing.assert_array_equal(flow_colours(flow * 9, largest=1.0)[0, :3], flow_colours(flow, largest=1.0)[0, :3])
+
+
+def test_the_curve_is_marked_at_onset_apex_and_offset_in_seconds(clip):
+    seen = examine(clip.frames, RcnVideoProcessor(), apex=clip.apex, fps=100.0)
+    axes = Figure().subplots()
+    draw_curve(axes, seen)
+    curve, *marks = axes.lines
+    last = len(clip.frames) - 1
+    np.testing.assert_allclose(curve.get_xdata(), np.arange(last + 1) / 100)
+    np.testing.assert_array_equal(curve.get_ydata(), seen.curve)
+    assert [mark.get_xdata()[0] for mark in marks] == pytest.approx([0, clip.apex / 100, last / 100])
+    named = {text.get_text().split(",")[0].strip(): text.get_text() for text in axes.texts}
+    assert set(named) == {"onset", "apex", "offset"}
+    assert f"frame {clip.apex}, {clip.apex / 100:.3f} s" in named["apex"]
+
+
+def test_the_flow_is_drawn_without_the_motion_of_the_head(clip):
+    seen = examine(clip.frames, RcnVideoProcessor(), fps=100.0)
+    moved = replace(seen, flow=seen.flow + np.float32([[[3]], [[-2]]]))
+    pictures = []
+    for page in (seen, moved):
+        axes = Figure().subplots()
+        draw_flow(axes, page)
+        pictures.append(axes.images[0].get_array().astype(int))
+    assert pictures[0].std() > 10
+    np.testing.assert_allclose(pictures[1], pictures[0], atol=1)
 
 
 def picture_of(path):

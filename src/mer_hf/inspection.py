@@ -1,6 +1,7 @@
 """What a model sees of a clip, drawn on one page: face, crop, motion over time, flow and energy.
 
 a video -> RcnVideoProcessor.aligned_clip -> examine: Examination -> draw: a figure, a PNG
+                                                              `-> draw_picture, draw_curve, draw_flow: its parts
 """
 
 from dataclasses import dataclass
@@ -105,25 +106,21 @@ def draw(seen: Examination, path: str | Path, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     grid = figure.add_gridspec(3, 4, height_ratios=(1.25, 0.8, 1.0))
     _draw_face(figure.add_subplot(grid[0, :2]), seen)
-    _draw_picture(figure.add_subplot(grid[0, 2]), seen.clip.frames[0], "onset, aligned")
-    _draw_picture(figure.add_subplot(grid[0, 3]), seen.clip.frames[seen.apex], "apex, aligned")
-    _draw_curve(figure.add_subplot(grid[1, :]), seen)
-    moved = seen.flow - np.median(seen.flow, axis=(1, 2), keepdims=True)  # as the network sees it: without the head
-    largest = float(np.percentile(np.hypot(*moved), 99))
-    flow = figure.add_subplot(grid[2, 0])
-    _draw_picture(flow, flow_colours(moved, largest), f"flow, onset to apex (full colour: {largest:.2f} px)")
-    _draw_wheel(flow.inset_axes((0.78, 0.78, 0.2, 0.2)))
-    arrows = figure.add_subplot(grid[2, 1])
-    _draw_picture(arrows, seen.clip.frames[seen.apex], "flow as arrows, lengthened")
-    _draw_arrows(arrows, moved, largest)
-    _draw_picture(figure.add_subplot(grid[2, 2]), seen.energy, "motion energy", cmap="magma", vmin=0, vmax=1)
-    _draw_picture(
-        figure.add_subplot(grid[2, 3]), seen.mask, f"energy mask, {seen.mask.mean():.0%} kept", vmin=0, vmax=1
-    )
+    draw_picture(figure.add_subplot(grid[0, 2]), seen.clip.frames[0], "onset, aligned")
+    draw_picture(figure.add_subplot(grid[0, 3]), seen.clip.frames[seen.apex], "apex, aligned")
+    draw_curve(figure.add_subplot(grid[1, :]), seen)
+    draw_flow(figure.add_subplot(grid[2, 0]), seen)
+    _draw_arrows(figure.add_subplot(grid[2, 1]), seen)
+    draw_picture(figure.add_subplot(grid[2, 2]), seen.energy, "motion energy", cmap="magma", vmin=0, vmax=1)
+    draw_picture(figure.add_subplot(grid[2, 3]), seen.mask, f"energy mask, {seen.mask.mean():.0%} kept", vmin=0, vmax=1)
     figure.savefig(path)
 
 
-def _draw_picture(axes: Any, picture: np.ndarray, title: str, **options: Any) -> None:
+def draw_picture(axes: Any, picture: np.ndarray, title: str, **options: Any) -> None:
+    """Draw a picture, (H, W) grey, in levels or in [0, 1], or (H, W, 3) RGB, on matplotlib's axes.
+
+    `options` are those of `Axes.imshow`.
+    """
     scale = {} if picture.ndim == 3 else {"cmap": "gray", **({"vmin": 0, "vmax": 255} if picture.max() > 1 else {})}
     axes.imshow(picture, **{**scale, **options})
     axes.set_title(title, fontsize=9, color=INK)
@@ -131,7 +128,7 @@ def _draw_picture(axes: Any, picture: np.ndarray, title: str, **options: Any) ->
 
 
 def _draw_face(axes: Any, seen: Examination) -> None:
-    _draw_picture(axes, seen.onset, "onset frame, as recorded")
+    draw_picture(axes, seen.onset, "onset frame, as recorded")
     face, crop = seen.clip.face.face, cv2.invertAffineTransform(seen.clip.face.frame_to_crop)
     bottom, right = np.array(seen.clip.frames.shape[1:3]) - 0.5
     corners = np.array([(-0.5, -0.5), (right, -0.5), (right, bottom), (-0.5, bottom), (-0.5, -0.5)])
@@ -145,20 +142,21 @@ def _draw_face(axes: Any, seen: Examination) -> None:
     axes.set_ylim(height - 0.5, -0.5)
 
 
-def _draw_curve(axes: Any, seen: Examination) -> None:
+def draw_curve(axes: Any, seen: Examination) -> None:
+    """Draw the motion away from rest over seconds, with onset, apex and offset, on matplotlib's axes."""
     seconds = np.arange(len(seen.curve)) / seen.clip.fps
     axes.fill_between(seconds, seen.curve, color=QUIET, alpha=0.25, linewidth=0)
     axes.plot(seconds, seen.curve, color=INK, linewidth=1.5)
     marks = {"onset": 0, f"apex{' (spotted)' if seen.spotted else ''}": seen.apex, "offset": len(seen.curve) - 1}
     top = max(float(seen.curve.max()), 1e-6) * 1.25
     for name, index in marks.items():
-        axes.axvline(seconds[index], color=ACCENT, linewidth=1.2, linestyle="-" if name.startswith("apex") else ":")
-        side = "right" if index == len(seen.curve) - 1 else "left"
+        is_apex = name.startswith("apex")
+        axes.axvline(seconds[index], color=ACCENT, linewidth=1.2, linestyle="-" if is_apex else ":")
         axes.text(
             seconds[index],
-            top * 0.97,
-            f" {name}, frame {index}, {seconds[index] * 1000:.0f} ms ",
-            ha=side,
+            top * (0.97 if is_apex else 0.85),  # they may lie close together
+            f" {name}, frame {index}, {seconds[index]:.3f} s ",
+            ha="left" if 2 * index < len(seconds) else "right",
             va="top",
             fontsize=8,
             color=ACCENT,
@@ -171,7 +169,22 @@ def _draw_curve(axes: Any, seen: Examination) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_arrows(axes: Any, flow: np.ndarray, largest: float) -> None:
+def draw_flow(axes: Any, seen: Examination) -> None:
+    """Draw the flow from onset to apex in colours, with the wheel that explains them, on matplotlib's axes."""
+    flow, largest = _without_the_head(seen)
+    draw_picture(axes, flow_colours(flow, largest), f"flow, onset to apex (full colour: {largest:.2f} px)")
+    _draw_wheel(axes.inset_axes((0.78, 0.78, 0.2, 0.2)))
+
+
+def _without_the_head(seen: Examination) -> tuple[np.ndarray, float]:
+    """The flow as the network sees it, and the length of its longest vectors but for outliers."""
+    flow = seen.flow - np.median(seen.flow, axis=(1, 2), keepdims=True)
+    return flow, float(np.percentile(np.hypot(*flow), 99))
+
+
+def _draw_arrows(axes: Any, seen: Examination) -> None:
+    flow, largest = _without_the_head(seen)
+    draw_picture(axes, seen.clip.frames[seen.apex], "flow as arrows, lengthened")
     step = flow.shape[1] // 20 or 1
     y, x = np.mgrid[step // 2 : flow.shape[1] : step, step // 2 : flow.shape[2] : step]
     u, v = flow[:, y, x] * (1.6 * step / max(largest, 1e-6))
@@ -185,4 +198,4 @@ def _draw_wheel(axes: Any) -> None:
     axes.set_axis_off()
 
 
-__all__ = ["Examination", "draw", "examine", "flow_colours"]
+__all__ = ["Examination", "draw", "draw_curve", "draw_flow", "draw_picture", "examine", "flow_colours"]

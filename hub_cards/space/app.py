@@ -1,0 +1,151 @@
+"""A page that classifies the micro-expression in a video: the Gradio app of the Space, which runs anywhere.
+
+    pip install -e ".[space]" && python hub_cards/space/app.py
+    MER_HF_MODEL=user/name python hub_cards/space/app.py  # not the model in the package: one of the Hub, or a folder
+
+a video and its seconds -> cut -> examine, classify -> analyse -> labels, action units, problems, pictures
+"""
+
+import html
+import os
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from matplotlib.figure import Figure
+from transformers import pipeline
+
+from mer_hf.action_units import ACTION_UNITS
+from mer_hf.inspection import draw_curve, draw_flow, draw_picture, examine
+from mer_hf.rcn.decoding_rcn import Video, VideoError, stream_video
+from mer_hf.rcn.pipeline_rcn import TASK
+
+MODEL = os.environ.get("MER_HF_MODEL")
+CLEAR = 0.6  # a first score of the packaged model below it means that nothing moved clearly, says its card
+MOVED = 0.5  # the probability from which an action unit counts as moved, says the same card
+BRIEF = 1.0  # seconds; twice as long as a micro-expression takes
+LONGEST = 4.0  # seconds of a part, which is held in memory; overt expressions take no longer
+
+classify = pipeline(TASK, model=MODEL, device="cpu")
+KNOWS_UNITS = bool(classify.model.config.action_units)
+
+TEXT = f"""
+# Micro-expressions in a video
+
+A micro-expression is an involuntary movement of the face by a pixel or two, over in half a second. Upload or record a
+video of one face that looks into the camera, say from which second to which the expression lasts, and see which class
+the motion is put into.
+
+**This is no lie detector.** A micro-expression is no proof of a feeling, let alone of a lie. Do not judge people by it,
+in hiring, policing, teaching or care, and analyse people only with their consent.
+
+- **The clip must be cut to the expression**, from a face at rest to a face at rest. The moment is not looked for: in a
+  longer video it is some other movement, a blink or a word, that is classified.
+- Browsers record 30 frames a second and compress them. That leaves at most 15 of a micro-expression, where the corpora
+  of the field have up to a hundred.
+- A face that does not move has no class, and gets scores all the same.
+- The corpora of the field are small and recorded in laboratories. Scores do not carry over to other people, cameras or
+  situations.
+- **Nothing is kept.** The video is deleted from the server within twenty minutes, and passed on to nobody.
+
+**The model** is {f"`{MODEL}`" if MODEL else "the one in the package mer_hf"}. {classify.model.config.trained_on or ""}
+"""
+
+
+def cut(data: bytes, start: float, end: float) -> bytes | Video:
+    """The part of a video file from `start` to `end` in seconds, 0 for its end; the file as it is where both are 0."""
+    if not start and not end:
+        return data
+    end = end or float("inf")
+    if end <= start:
+        raise VideoError(f"the clip cannot end at {end:g} s, for it starts at {start:g} s")
+    frames, times = [], []
+    for frame, time in takewhile(lambda item: item[1] <= end, stream_video(data)):
+        if time > start + LONGEST:
+            raise VideoError(f"the clip is longer than {LONGEST:g} s; choose the seconds of a single expression")
+        if time >= start:
+            frames.append(frame)
+            times.append(time)
+    if not frames:
+        raise VideoError(f"the video has no frame from {start:g} s on")
+    return Video(np.stack(frames), np.array(times) - times[0])
+
+
+def drawn(draw: Any, size: tuple[float, float], *what: Any) -> Figure:
+    """What a function of `mer_hf.inspection` draws, on a figure of its own; size in inches."""
+    figure = Figure(size, dpi=200, layout="constrained")
+    draw(figure.subplots(), *what)
+    return figure
+
+
+def analyse(path: str | None, start: float | None, end: float | None, is_cropped: bool) -> list[Any]:
+    """A video file and the choices of the page -> its results, in their order."""
+    options = {"face_problems": "flag"} | ({"align": "none"} if is_cropped else {})
+    try:
+        if not Path(path or "").is_file():
+            raise VideoError("there is no video, or no longer; upload or record one")
+        clip = cut(Path(path).read_bytes(), start or 0.0, end or 0.0)
+        seen = examine(clip, classify.video_processor.with_options(**options))
+        problems = seen.clip.face.problems
+        if problems and seen.clip.face.face is None:
+            raise VideoError(problems[0])  # what is there to classify has no face
+        answer = classify(clip, return_action_units=KNOWS_UNITS, **options)
+    except ValueError as error:  # VideoError, FaceError, and options that do not suit the clip
+        raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from None
+    seconds = (len(seen.curve) - 1) / seen.clip.fps
+    if seconds > BRIEF:
+        problems += (f"the clip lasts {seconds:.1f} s, and a micro-expression at most half of one; cut it",)
+    if MODEL is None and answer[0]["score"] < CLEAR:
+        problems += (f"nothing moves clearly: the first score is below {CLEAR:g}, and says little",)
+    units = {name: p for name, p in answer[0].get("action_units", {}).items() if p >= MOVED}
+    return [
+        gr.Column(visible=True),
+        {item["label"]: item["score"] for item in answer},
+        {f"{name} {ACTION_UNITS[int(name[2:])].name}": p for name, p in units.items()} or "none",
+        "\n".join(f"- **Beware**: {problem}" for problem in problems) or "Nothing is wrong with the face.",
+        drawn(draw_curve, (5.6, 1.9), seen),
+        drawn(draw_picture, (3, 3.2), seen.clip.frames[0], "face at the onset, aligned"),
+        drawn(draw_picture, (3, 3.2), seen.clip.frames[seen.apex], "face at the apex, aligned"),
+        drawn(draw_flow, (3, 3.2), seen),
+    ]
+
+
+CAMERA = gr.WebcamOptions(mirror=False, constraints={"video": {"frameRate": {"ideal": 60}}, "audio": False})
+THEME = gr.themes.Soft(font=("system-ui", "sans-serif"), font_mono=("monospace",))  # others are fetched from the web
+STYLE = """
+video {max-height: 24rem}
+button[aria-label="Trim video to selection"] {display: none}  /* fetches its program from the web */
+"""
+
+with gr.Blocks(title="Micro-expressions", analytics_enabled=False, delete_cache=(600, 600)) as page:
+    with gr.Row():
+        with gr.Column():
+            gr.Markdown(TEXT)
+        with gr.Column():
+            video = gr.Video(label="Video", webcam_options=CAMERA)
+            with gr.Row():
+                start = gr.Number(0, label="From (seconds)", minimum=0, step=0.01, min_width=120)
+                end = gr.Number(0, label="To (0: the end)", minimum=0, step=0.01, min_width=120)
+            is_cropped = gr.Checkbox(label="The video is cropped to a face already (align='none')")
+            button = gr.Button("Classify", variant="primary")
+    with gr.Column(visible=False) as results:
+        with gr.Row():
+            labels = gr.Label(label="Class of the motion", min_width=300)
+            units = gr.Label(label="Action units that moved", show_heading=False, min_width=300, visible=KNOWS_UNITS)
+        problems = gr.Markdown()
+        timeline = gr.Plot(show_label=False)
+        with gr.Row():
+            onset, apex, flow = (gr.Plot(show_label=False, min_width=220) for _ in range(3))
+
+    video.change(lambda: gr.Column(visible=False), outputs=results)
+    button.click(lambda: gr.Column(visible=False), outputs=results).then(
+        analyse,
+        inputs=[video, start, end, is_cropped],
+        outputs=[results, labels, units, problems, timeline, onset, apex, flow],
+        show_progress_on=button,
+    )
+
+if __name__ == "__main__":
+    page.launch(theme=THEME, css=STYLE, max_file_size="100mb", run_history=False, footer_links=[])
