@@ -447,11 +447,58 @@ def test_an_ensemble_of_appearance_models_keeps_the_mask_of_each(tmp_path):
     torch.testing.assert_close(loaded(pixels).logits.softmax(1), expected)
 
 
-def test_an_ensemble_among_the_averaged_brings_its_members_and_one_model_stays_itself():
-    models = [RcnForVideoClassification(tiny()).eval() for _ in range(3)]
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weights_begin_as_in_the_authors_release(preset):
+    torch.manual_seed(0)
+    config = RcnConfig.preset(preset, num_labels=3, backbone_kwargs={"width": 16}, hidden_size=16, action_units=[1, 2])
+    model = RcnForVideoClassification(config)
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size)
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.25), name
+        elif isinstance(module, torch.nn.Linear):
+            assert module.weight.std().item() == pytest.approx(0.01, rel=0.3), name
+        elif isinstance(module, torch.nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+        if getattr(module, "bias", None) is not None:
+            assert (module.bias == 0).all(), name
+
+
+def test_layers_that_a_saved_model_lacks_begin_anew_and_the_others_as_saved(tmp_path):
+    saved = RcnForVideoClassification(tiny(num_labels=3))
+    saved.save_pretrained(tmp_path)
+    labels = {"id2label": {number: str(number) for number in range(200)}}
+    loaded = RcnForVideoClassification.from_pretrained(
+        tmp_path, **labels, shared_norm=False, ignore_mismatched_sizes=True
+    )
+    assert loaded.classifier.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert (loaded.classifier.bias == 0).all()
+    for norm in loaded.rcn.sections[0].layer.recurrent_norm:
+        assert (norm.weight == 1).all()
+        assert (norm.running_var == 1).all()
+    assert torch.equal(loaded.rcn.backbone.model.conv.weight, saved.rcn.backbone.model.conv.weight)
+
+
+@pytest.mark.parametrize("mirror_averaging", [False, True])
+def test_an_ensemble_among_the_averaged_shares_one_vote_among_its_members_and_one_model_stays_itself(
+    tmp_path, mirror_averaging
+):
+    options = {"action_units": [1, 12], "mirror_averaging": mirror_averaging}
+    models = [RcnForVideoClassification(tiny(**options)).eval() for _ in range(3)]
+    for model in models:
+        model.classifier.weight.data.mul_(100)
+        model.unit_classifier.weight.data.mul_(100)
     nested = RcnForVideoClassification.average([RcnForVideoClassification.average(models[:2]), models[2]])
+    nested.save_pretrained(tmp_path)
     pixels = clips(models[0].config)
-    assert torch.equal(nested(pixels).logits, RcnForVideoClassification.average(models)(pixels).logits)
+    first, second, third = (model(pixels) for model in models)
+    found = RcnForVideoClassification.from_pretrained(tmp_path).eval()(pixels)
+    expected = first.logits.softmax(1) / 4 + second.logits.softmax(1) / 4 + third.logits.softmax(1) / 2
+    torch.testing.assert_close(found.logits.softmax(1), expected)
+    units = [told.action_unit_logits.sigmoid() for told in (first, second, third)]
+    torch.testing.assert_close(found.action_unit_logits.sigmoid(), units[0] / 4 + units[1] / 4 + units[2] / 2)
+    assert nested.config.votes == [0.25, 0.25, 0.5]
+    assert RcnForVideoClassification.average(models).config.votes is None
     alone = RcnForVideoClassification.average(models[:1])
     assert alone.state_dict().keys() == models[0].state_dict().keys()
     assert torch.equal(alone(pixels).logits, models[0](pixels).logits)

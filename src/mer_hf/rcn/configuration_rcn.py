@@ -101,8 +101,11 @@ class RcnConfig(PreTrainedConfig):
         mirror_averaging: in evaluation, average the prediction with that for the mirrored clip.
         action_units: numbers (FACS) of the facial action units that a second linear layer tells apart; None without it.
         trained_on: what users of the model should know of its training, in a sentence or two; pipelines say it once.
+        training_subjects: whom the clips of its training show, by their names in the dataset: no clip of theirs can say
+            how good the model is. None where there are none, or they are not known.
         members: of an ensemble, whose predictions are averaged: for each network the fields in which it is of another
             kind than this configuration, often none (see `RcnForVideoClassification.average`). None: a single network.
+        votes: of the members, summing to 1; None: equal ones.
 
     Raises:
         StrictDataclassClassValidationError: where fields contradict one another; the message says which.
@@ -137,7 +140,9 @@ class RcnConfig(PreTrainedConfig):
     mirror_averaging: bool = False
     action_units: list[int] | tuple[int, ...] | None = None
     trained_on: str | None = None
+    training_subjects: list[str] | tuple[str, ...] | None = None
     members: list[dict] | tuple[dict, ...] | None = None
+    votes: list[float] | tuple[float, ...] | None = None
 
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
@@ -160,6 +165,8 @@ class RcnConfig(PreTrainedConfig):
         for name in ("members", "action_units"):
             if getattr(self, name) is not None and not len(getattr(self, name)):
                 raise ValueError(f"{name} is None or has an entry, got an empty list")
+        if self.votes is not None and len(self.votes) != len(self.members or ()):
+            raise ValueError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
         if self.recurrent_steps < 0:
             raise ValueError(f"recurrent_steps must be 0 or more, got {self.recurrent_steps}")
 
@@ -175,7 +182,8 @@ class RcnConfig(PreTrainedConfig):
     def differences(self, other: "RcnConfig") -> dict[str, Any]:
         """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
         # how many clips a network learnt from, and how many it is one of, does not make it another kind
-        names = sorted(set(RcnConfig.__annotations__) - {"class_counts", "members", "trained_on"} | {"id2label"})
+        beside = {"class_counts", "members", "votes", "trained_on", "training_subjects"}
+        names = sorted(set(RcnConfig.__annotations__) - beside | {"id2label"})
         # as written to a file, where tuples are lists
         told = {name: (json.dumps(getattr(self, name)), json.dumps(getattr(other, name))) for name in names}
         return {name: json.loads(theirs) for name, (ours, theirs) in told.items() if ours != theirs}
@@ -185,11 +193,16 @@ class RcnConfig(PreTrainedConfig):
         configs = []
         for changes in self.members or ():
             config = copy.deepcopy(self)
-            config.members = None
+            config.members = config.votes = None
             for name, value in changes.items():
                 setattr(config, name, value)
             configs.append(config)
         return configs
+
+    def member_votes(self) -> list[float]:
+        """What part each network has in the mean prediction; a single one has all of it."""
+        count = len(self.members or [self])
+        return list(self.votes or [1 / count] * count)
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> "RcnConfig":

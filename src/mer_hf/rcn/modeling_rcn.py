@@ -42,6 +42,8 @@ class RcnBackbone(nn.Module):
         self.model = timm.create_model(config.backbone, features_only=True, in_chans=config.num_channels, **kwargs)
         self.levels = slice(-1, None) if config.out_indices is None else slice(None)
         self.num_channels = sum(self.model.feature_info.channels()[self.levels])
+        for module in self.model.modules():
+            module.initialises_itself = True
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, channels, h, w)."""
@@ -158,12 +160,12 @@ class RcnPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a model, as transformers does, into memory of its own.
+        """Load a model, as transformers does but from safetensors alone, into memory of its own.
 
         Weights that are mapped from a file begin at odd addresses, for which some CPU kernels add in another order: the
         logits would differ in their last bits from those of the model that was saved.
         """
-        loaded = super().from_pretrained(*args, **kwargs)
+        loaded = super().from_pretrained(*args, **{"use_safetensors": True, **kwargs})
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for tensor in (*model.parameters(), *model.buffers()):
             tensor.data = tensor.data.clone()
@@ -171,23 +173,20 @@ class RcnPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # timm initialises its own modules; only buffers that are not saved need to be made again after a meta load
-        if hasattr(module, "init_non_persistent_buffers"):
+        # of code outside of transformers, it asks this for modules with weights or buffers of their own, and no others
+        if hasattr(module, "init_non_persistent_buffers"):  # which are not saved, and are lost in a meta load
             module.init_non_persistent_buffers()
-        elif isinstance(module, RecurrentConvLayer):
-            for conv in (module.feed_forward, *module.recurrent):
-                initialise_conv(conv)
-            for norm in (module.feed_forward_norm, *module.recurrent_norm):
-                super()._init_weights(norm)
+        elif getattr(module, "initialises_itself", False):
+            return
+        elif isinstance(module, nn.Conv2d):
+            initialise_conv(module)
+        elif isinstance(module, nn.Linear):
+            init.normal_(module.weight, std=0.01)  # authors' release, 2020
+            init.zeros_(module.bias)
         elif isinstance(module, RcnModel):
-            if module.neck is not None:
-                initialise_conv(module.neck)
-            if module.config.connectivity == "appearance":
-                init.copy_(module.pixel_index, torch.arange(len(module.pixel_index)))
-        elif isinstance(module, RcnForVideoClassification) and not module.members:
-            for layer in filter(None, (module.classifier, module.unit_classifier)):
-                init.normal_(layer.weight, std=0.01)  # authors' release, 2020
-                init.zeros_(layer.bias)
+            init.copy_(module.pixel_index, torch.arange(len(module.pixel_index)))
+        else:
+            super()._init_weights(module)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
         super()._set_gradient_checkpointing(enable, **kwargs)
@@ -340,7 +339,7 @@ def mirrored(pixel_values_videos: Tensor, connectivity: str) -> Tensor:
     return flipped
 
 
-def mean_prediction(logits: Sequence[Tensor]) -> Tensor:
+def mean_prediction(logits: Sequence[Tensor], votes: Sequence[float]) -> Tensor:
     """Several predictions of the same clips -> the logarithm of their mean probabilities.
 
     Probabilities, because the logits of two networks have no common scale: in a mean of logits the one that is surest
@@ -348,25 +347,34 @@ def mean_prediction(logits: Sequence[Tensor]) -> Tensor:
 
     Args:
         logits: (B, classes) each.
+        votes: of each, summing to 1.
 
     Returns:
         (B, classes); its softmax is the mean of theirs. A single prediction is returned as it is.
     """
     if len(logits) == 1:
         return logits[0]
-    return torch.stack([each.float().log_softmax(1) for each in logits]).logsumexp(0) - math.log(len(logits))
+    told = [each.float().log_softmax(1) + math.log(vote) for each, vote in zip(logits, votes, strict=True)]
+    return torch.stack(told).logsumexp(0)
 
 
-def mean_units(logits: Sequence[Tensor]) -> Tensor | None:
-    """Several predictions of action units, (B, units) logits each -> logits of their mean probabilities."""
-    if len(logits) < 2:
-        return logits[0] if logits else None
-    return torch.stack([each.float().sigmoid() for each in logits]).mean(0).logit(eps=1e-6)
+def mean_units(logits: Sequence[Tensor | None], votes: Sequence[float]) -> Tensor | None:
+    """Predictions of action units, (B, units) logits each or None -> logits of the mean of their probabilities."""
+    told = [(each, vote) for each, vote in zip(logits, votes, strict=True) if each is not None]
+    if len(told) < 2:
+        return told[0][0] if told else None
+    mean = sum(vote * each.float().sigmoid() for each, vote in told) / sum(vote for _, vote in told)
+    return mean.logit(eps=1e-6)
 
 
 def unit_loss(logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Binary cross-entropy of action units, (B, units), averaged over them and, as the other losses, over clips."""
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="none").mean(1)
+    """Binary cross-entropy of action units, (B, units), averaged over them and, as the other losses, over clips.
+
+    A target that is not known, NaN, adds nothing.
+    """
+    known = targets.isfinite()
+    targets = torch.where(known, targets, 0).float()
+    losses = (F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none") * known).mean(1)
     return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
 
@@ -412,8 +420,8 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             models: which see the same clips and name the same classes; they may be of different kinds otherwise.
 
         Returns:
-            A model with copies of them as its `members`, in evaluation mode. An ensemble among the models brings its
-            members, each with one vote. Action units are told by the members that know them.
+            A model with copies of them as its `members`, in evaluation mode. Each model has the same say; the members
+            of an ensemble share that of theirs. Action units are told by the members that know them.
 
         Raises:
             ValueError: for no model, or for models that cannot be averaged; the message says in what they differ.
@@ -421,6 +429,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         members = [member for model in models for member in model.members or [model]]
         if not members:
             raise ValueError("average needs at least one model, got none")
+        votes = [vote / len(models) for model in models for vote in model.config.member_votes()]
         config = copy.deepcopy(members[0].config)
         config.action_units = next((m.config.action_units for m in members if m.config.action_units), None)
         changes = [config.differences(member.config) for member in members]
@@ -430,6 +439,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
                 raise ValueError(f"models that are averaged must agree in {clash}; these do not")
         if len(members) > 1:
             config.members = changes
+            config.votes = votes if len(set(votes)) > 1 else None
         ensemble = cls(config)
         for own, member in zip(ensemble.members or [ensemble], members, strict=True):
             own.load_state_dict(member.state_dict())
@@ -479,16 +489,17 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         Args:
             pixel_values_videos: (B, T, C, H, W).
             labels: (B,) class indices.
-            action_units: (B, units) float, 1 where a unit of `config.action_units` moves and 0 where it does not; their
-                mean binary cross-entropy is added to the loss.
+            action_units: (B, units) float, 1 where a unit of `config.action_units` moves, 0 where it does not, NaN
+                where that is not known; their mean binary cross-entropy is added to the loss.
             num_items_in_batch: see `classification_loss`.
         """
         views = [pixel_values_videos]
         if self.config.mirror_averaging and not self.training:
             views.append(mirrored(pixel_values_videos, self.config.connectivity))
         told = [member.single_logits(view) for member in self.members or [self] for view in views]
-        logits = mean_prediction([classes for classes, _ in told])
-        units = mean_units([units for _, units in told if units is not None])
+        votes = [vote / len(views) for vote in self.config.member_votes() for _ in views]
+        logits = mean_prediction([classes for classes, _ in told], votes)
+        units = mean_units([units for _, units in told], votes)
         loss = None if labels is None else classification_loss(logits, labels, self.config, num_items_in_batch)
         if loss is not None and action_units is not None:
             loss = loss + unit_loss(units, action_units, num_items_in_batch)
