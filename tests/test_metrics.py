@@ -4,12 +4,12 @@ from pathlib import Path
 import evaluate
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
 import mer_hf.metrics
-from mer_hf.metrics import MicroExpressionMetric, accuracy, confusion, scores, uar, uf1
+from mer_hf.metrics import MicroExpressionMetric, accuracy, confusion, scores, subject_bootstrap, uar, uf1
 
 # by hand; class 2 is absent, and one clip of class 1 was taken for it
 LABELS = [0, 0, 0, 1, 1]
@@ -35,6 +35,7 @@ def test_scores_by_hand_with_an_absent_class():
     assert accuracy(COUNTS) == pytest.approx(3 / 5)
 
 
+@settings(deadline=None)  # scikit-learn takes its time to come
 @given(pairs)
 def test_scores_agree_with_scikit_learn(drawn):
     num_classes, clips = drawn
@@ -69,6 +70,81 @@ def test_scores_go_into_json_as_they_are():
     result = scores(np.array(LABELS), np.array(PREDICTIONS), 3)
     assert json.loads(json.dumps(result)) == result
     assert result["confusion"] == COUNTS.tolist()
+
+
+@given(st.lists(st.lists(st.integers(0, 5), min_size=9, max_size=9).filter(any), min_size=1, max_size=5))
+def test_many_matrices_at_once_have_the_scores_of_each(matrices):
+    matrices = np.array(matrices).reshape(-1, 3, 3)
+    for score in (uf1, uar, accuracy):
+        np.testing.assert_array_equal(score(matrices), [score(counts) for counts in matrices])
+
+
+# --- the interval over subjects ---
+
+RECORDED = list(
+    zip([0, 1, 0, 1, 2, 0, 1, 1], [0, 1, 1, 1, 2, 2, 1, 0], ["a", "a", "b", "b", "b", "c", "c", "d"], strict=True)
+)
+
+
+def naive_intervals(clips, num_classes, draws, seed):
+    """The same draws, but the clips of every drawn subject put in a row, and scored."""
+    subjects = sorted({subject for *_, subject in clips})
+    shares = np.full(len(subjects), 1 / len(subjects))
+    drawn = []
+    for times in np.random.default_rng(seed).multinomial(len(subjects), shares, draws):
+        rows = []
+        for subject, count in zip(subjects, times, strict=True):
+            rows += [(label, told) for label, told, owner in clips if owner == subject] * count
+        drawn.append(scores(*zip(*rows, strict=True), num_classes))
+    return {
+        name: [np.percentile([each[name] for each in drawn], percent) for percent in (2.5, 97.5)]
+        for name in ("uf1", "uar", "accuracy")
+    }
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_intervals_are_those_of_clips_put_in_a_row_for_every_draw(seed):
+    intervals = subject_bootstrap(*zip(*RECORDED, strict=True), num_classes=3, draws=150, seed=seed)
+    expected = naive_intervals(RECORDED, 3, 150, seed)
+    assert intervals.keys() == expected.keys()
+    for name, (low, high) in intervals.items():
+        assert [low, high] == pytest.approx(expected[name])
+        assert 0 <= low < high <= 1
+    assert json.loads(json.dumps(intervals)) == intervals
+
+
+def test_more_predictions_of_the_same_subjects_do_not_narrow_the_interval():
+    once = subject_bootstrap(*zip(*RECORDED, strict=True), num_classes=3)
+    assert subject_bootstrap(*zip(*RECORDED * 5, strict=True), num_classes=3) == once
+
+
+def test_the_interval_of_subjects_who_are_all_alike_is_their_score():
+    clips = [(label, told, subject) for subject in "abc" for label, told in zip(LABELS, PREDICTIONS, strict=True)]
+    whole = scores(LABELS, PREDICTIONS, 3)
+    for name, interval in subject_bootstrap(*zip(*clips, strict=True), num_classes=3).items():
+        assert interval == pytest.approx([whole[name]] * 2)
+
+
+def test_the_interval_covers_what_other_people_would_have_scored():
+    generator = np.random.default_rng(0)
+    covered = []
+    for _ in range(200):
+        ability = generator.beta(4, 2, 20)  # its mean is 2 / 3, and people differ
+        right = generator.random((20, 10)) < ability[:, None]
+        labels = np.zeros(right.size, int)
+        intervals = subject_bootstrap(labels, 1 - right.ravel().astype(int), np.repeat(np.arange(20), 10), 2, draws=300)
+        low, high = intervals["accuracy"]
+        covered.append(low <= 2 / 3 <= high)
+    assert 0.88 < np.mean(covered) < 0.98
+
+
+@pytest.mark.parametrize(
+    ("subjects", "message"),
+    [(["a", "b"], "2 subjects and 5 labels"), (["a"] * 5, "all clips are of the subject a")],
+)
+def test_an_interval_that_cannot_be_had_is_refused(subjects, message):
+    with pytest.raises(ValueError, match=message):
+        subject_bootstrap(LABELS, PREDICTIONS, subjects, 3)
 
 
 @pytest.mark.parametrize(
