@@ -18,7 +18,7 @@ from mer_hf.hub import save_model_folder
 from mer_hf.preparation import samples
 from mer_hf.recipes import Recipe
 
-COMMANDS = ("corpora", "synthesize", "prepare", "train", "evaluate", "predict", "inspect")
+COMMANDS = ("corpora", "synthesize", "prepare", "train", "evaluate", "predict", "inspect", "push")
 
 
 def test_help_and_version_answer_without_loading_anything():

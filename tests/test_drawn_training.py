@@ -9,14 +9,15 @@ from sklearn.metrics import f1_score
 from transformers import pipeline
 
 from mer_hf.action_units import ACTION_UNITS
+from mer_hf.batches import REST, DrawnClips
 from mer_hf.cli import main
 from mer_hf.drawing import DrawingSettings, as_published_picture, draw_fields
-from mer_hf.drawn_training import CALIBRATION_SEED, REST, DrawnClips, calibrate_units, drawn_config, score_drawn
+from mer_hf.drawn_training import drawn_config, score_drawn
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.recipes import parse_recipe
-from mer_hf.training import RunError
+from mer_hf.training import CALIBRATION_SEED, RunError, calibrate_units
 
 TINY = '{"image_size": [16, 16], "backbone_kwargs": {"width": 4}}'
 OPTIONS = ["--dataset", "action-units", "--protocol", "none", "--model", TINY, "--drawn_fields", "64", "--use_cpu"]

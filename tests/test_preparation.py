@@ -224,11 +224,20 @@ def test_the_key_of_the_cache_follows_the_code_of_the_hub_room(monkeypatch, tmp_
 
 def test_a_ready_flow_is_a_sequence_of_one_frame_without_reference(make_clips):
     dataset = make_clips("flow")
-    for sample, row in zip(samples(dataset, processor_of("geometric")), dataset.with_format("numpy"), strict=True):
+    processor = RcnVideoProcessor(align="none", size={"height": 12, "width": 12})
+    for sample, row in zip(samples(dataset, processor), dataset.with_format("numpy"), strict=True):
         assert isinstance(sample["sequence"], ClipSequence)
         np.testing.assert_array_equal(sample["sequence"].frames, row["flow"][None])
         assert sample["sequence"].reference.shape == (0, 2, 12, 12)
         assert sample["label"] == row["label"]
+
+
+def test_ready_flow_of_several_sizes_is_brought_to_that_of_the_model():
+    flow = [np.ones((2, 3, 3)), np.ones((2, 32, 24))]
+    first, second = samples(with_input("flow", flow, NESTED), processor_of("geometric"))
+    np.testing.assert_allclose(first["sequence"].frames[0, :, 0, 0], [4, 16 / 3], rtol=1e-6)
+    np.testing.assert_allclose(second["sequence"].frames[0, :, 0, 0], [0.5, 0.5], rtol=1e-6)
+    assert first["sequence"].frames.shape == second["sequence"].frames.shape == (1, 2, 16, 12)
 
 
 def test_mid_grey_of_a_flow_picture_is_no_motion():
@@ -266,7 +275,7 @@ NESTED = List(List(List(Value("float32"))))
         (with_input("flow", [np.zeros((3, 3))], Array2D((3, 3), "float32")), "clip clip0: flow must have 3 dimensions"),
         (with_input("flow", [np.zeros((1, 2, 3, 3))], Array4D((1, 2, 3, 3), "float32")), "3 dimensions.*1, 2, 3, 3"),
         (with_input("pixel_values_videos", [np.zeros((2, 3, 3))], Array3D((2, 3, 3), "float32")), "4 dimensions"),
-        (with_input("flow", [np.zeros((2, 3, 3)), np.zeros((2, 4, 4))], NESTED), r"shapes.*2, 3, 3.*2, 4, 4"),
+        (with_input("flow", [np.zeros((2, 3, 3)), np.zeros((3, 3, 3))], NESTED), r"shapes.*1, 2, 16.*1, 3, 16"),
         (
             with_input(
                 "pixel_values_videos",
@@ -282,7 +291,7 @@ NESTED = List(List(List(Value("float32"))))
             "clip clip1: .*cannot identify",
         ),
     ],
-    ids=["rank 2", "rank 4", "video of rank 3", "two sizes", "two lengths", "ragged", "none", "damaged picture"],
+    ids=["rank 2", "rank 4", "video of rank 3", "two depths", "two lengths", "ragged", "none", "damaged picture"],
 )
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):

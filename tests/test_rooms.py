@@ -23,9 +23,21 @@ MAY_IMPORT = {
     "recipes": set(),
     "augmentation": {"rcn"},
     "control": set(),
-    "training": {"rcn", "preparation", "drawing", "augmentation", "control", "protocols", "metrics", "recipes"},
-    "drawn_training": {"training", "drawing", "action_units", "rcn", "metrics", "recipes"},
-    "hub": {"rcn", "metrics"},
+    "batches": {"action_units", "drawing", "rcn"},
+    "training": {
+        "rcn",
+        "preparation",
+        "action_units",
+        "batches",
+        "augmentation",
+        "control",
+        "protocols",
+        "metrics",
+        "recipes",
+    },
+    "drawn_training": {"training", "batches", "drawing", "action_units", "rcn", "metrics", "recipes"},
+    "cards": {"metrics"},
+    "hub": {"rcn", "metrics", "cards"},
 }
 MAY_IMPORT_ANYTHING = {"__init__", "cli"}  # and the scripts, which are outside of the package
 

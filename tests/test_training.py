@@ -195,7 +195,8 @@ def test_results_say_what_was_run_on_what(flow_run, flow_folder):
 
 
 def test_scores_of_a_run_with_one_seed_have_no_spread():
-    table = pd.DataFrame({"clip_id": ["1", "2"], "seed": 1, "corpus": "a", "label": ["x", "y"], "predicted": "x"})
+    told = {"clip_id": ["1", "2"], "subject": "s", "seed": 1, "corpus": "a", "label": ["x", "y"], "predicted": "x"}
+    table = pd.DataFrame(told)
     table[["score_x", "score_y"]] = [[0.6, 0.4], [0.7, 0.3]]
     results = training.summarise(table, ["x", "y"])
     assert results["sd"] == {"uf1": 0.0, "uar": 0.0, "accuracy": 0.0}
@@ -321,7 +322,7 @@ def test_jitter_and_mirror_change_training_and_nothing_else_does(train_once):
 
 def test_a_prediction_is_neither_jittered_nor_mirrored(train_once):
     trainer, processor, clips = train_once(jitter=True, mirror=True)
-    first, second = (training.predict(trainer.model, clips, processor) for _ in range(2))
+    first, second = (training.predict(trainer.model, clips, processor).logits for _ in range(2))
     assert torch.equal(first, second)
     expected = torch.stack([naive_logits(trainer.model, processor, clip) for clip in clips])
     np.testing.assert_allclose(first, expected, atol=1e-5)
@@ -333,7 +334,7 @@ def test_augmentation_changes_training_and_not_the_prediction(train_once):
     for name, amount in {"rotation": 10, "scale": 0.1, "shift": 0.1, "noise": 0.1, "mixup": 0.5}.items():
         trainer, processor, clips = train_once(**still, augment={name: amount})
         assert not torch.equal(plain, weights_of(trainer)), name
-        first, second = (training.predict(trainer.model, clips, processor) for _ in range(2))
+        first, second = (training.predict(trainer.model, clips, processor).logits for _ in range(2))
         assert torch.equal(first, second)
 
 
@@ -343,7 +344,7 @@ def test_the_loss_of_mixed_clips_is_that_of_their_labels_in_the_same_shares(trai
     labels, others = torch.tensor([0, 1, 2, 0]), torch.tensor([2, 1, 0, 1])
     targets = 0.3 * torch.eye(3)[labels] + 0.7 * torch.eye(3)[others]
     expected = torch.nn.functional.cross_entropy(logits, targets)
-    found = trainer._mixed_loss(SimpleNamespace(logits=logits), (labels, others, 0.3))
+    found = trainer._mixed_loss(SimpleNamespace(logits=logits), (labels, others, 0.3, None))
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(
         trainer._mixed_loss(SimpleNamespace(logits=logits), labels, 8),
@@ -496,13 +497,13 @@ def test_training_in_bf16_is_close_to_fp32_and_predicts_in_fp32(make_clips, tmp_
     exact, rough = (trained_on_flow(make_clips, tmp_path, bf16=bf16, learning_rate=3e-3) for bf16 in (False, True))
     assert not torch.equal(weights_of(exact), weights_of(rough))
     logits = [
-        training.predict(trainer.model, samples(make_clips("flow"), trainer.processor), trainer.processor)
+        training.predict(trainer.model, samples(make_clips("flow"), trainer.processor), trainer.processor).logits
         for trainer in (exact, rough)
     ]
     torch.testing.assert_close(*logits, atol=0.1, rtol=0.1)
     opened = type(rough.model)(rough.model.config)
     opened.load_state_dict(rough.model.state_dict())
-    again = training.predict(opened, samples(make_clips("flow"), rough.processor), rough.processor)
+    again = training.predict(opened, samples(make_clips("flow"), rough.processor), rough.processor).logits
     assert torch.equal(again, logits[1])
 
 
@@ -516,9 +517,9 @@ def test_the_saved_model_may_average_the_seeds_and_their_mean_is_scored(make_cli
     model, processor = run(dataset, recipe, arguments)
     assert len(trained) == 2 * 3 + 2
     clips = samples(dataset, processor)
-    members = [training.predict(trainer.model, clips, processor).softmax(1) for trainer, _ in trained[-2:]]
+    members = [training.predict(trainer.model, clips, processor).logits.softmax(1) for trainer, _ in trained[-2:]]
     assert not torch.allclose(*members)
-    torch.testing.assert_close(training.predict(model, clips, processor).softmax(1), sum(members) / 2)
+    torch.testing.assert_close(training.predict(model, clips, processor).logits.softmax(1), sum(members) / 2)
     table = predictions_of(tmp_path / "out")
     means = table.groupby("clip_id")[[f"score_{name}" for name in CLASSES]].mean()
     rows = table[table.seed == 42].set_index("clip_id").copy()

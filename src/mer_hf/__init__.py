@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .corpora import CORPORA, load_corpus
     from .corpora.licence import LicenceError, check_publishable
+    from .hub import HubError
     from .rcn.configuration_rcn import RcnConfig
     from .rcn.decoding_rcn import VideoError
     from .rcn.faces_rcn import FaceError
@@ -32,6 +33,7 @@ __version__ = version("mer-hf")
 __all__ = [
     "CORPORA",
     "FaceError",
+    "HubError",
     "LicenceError",
     "MicroExpressionClassificationPipeline",
     "RcnConfig",
@@ -51,6 +53,7 @@ _HOME_OF_NAME = {
     "check_publishable": "corpora.licence",
     "VideoError": "rcn.decoding_rcn",
     "FaceError": "rcn.faces_rcn",
+    "HubError": "hub",
     "RcnConfig": "rcn.configuration_rcn",
     "RcnModel": "rcn.modeling_rcn",
     "RcnForVideoClassification": "rcn.modeling_rcn",

@@ -4,73 +4,38 @@ Recipe -> DrawnClips: flow of classes and units -> model inputs, a batch at a ti
 """
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import TrainingArguments, set_seed
 
-from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES
-from mer_hf.drawing import DrawingSettings, as_published_picture, draw_fields, held_back_settings
+from mer_hf.action_units import ACTION_UNITS
+from mer_hf.batches import DRAWN_CLASSES, DrawnClips
+from mer_hf.drawing import DrawingSettings, held_back_settings
 from mer_hf.metrics import scores
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
-from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import Recipe
-from mer_hf.training import RunError, build_processor, fit, many_small_steps, write_atomically
+from mer_hf.training import (
+    RunError,
+    build_processor,
+    calibrate_units,
+    circumstances,
+    fit,
+    many_small_steps,
+    write_atomically,
+)
 
 DATASET = "action-units"
 """What a recipe names as its dataset."""
-CLASSES = tuple(UNIT_SHARES)
-REST = 0.1  # share of fields in which no unit moves: a model that has seen stillness is less sure of what it is
-CALIBRATION_SEED = 2**32
 TRAINED_ON = (
     "It was trained on motion drawn from facial action units, and on no recording of a face. Its scores on real "
     "micro-expressions are not known."
 )
-
-
-class DrawnClips(torch.utils.data.Dataset):
-    """Fields that are drawn when they are asked for, half of them in the form of published flow pictures.
-
-    Args:
-        count: of the fields in an epoch.
-        config: of the model; its image size and channels.
-        seed: of the fields.
-        device: where they are drawn.
-        settings: how they are drawn.
-    """
-
-    def __init__(
-        self, count: int, config: RcnConfig, seed: int, device: torch.device, settings: DrawingSettings | None = None
-    ) -> None:
-        self.count, self.config, self.device = count, config, device
-        self.settings = settings or DrawingSettings(rest=REST)
-        self.draws = torch.Generator().manual_seed(seed)
-
-    def __len__(self) -> int:
-        """How many fields an epoch has."""
-        return self.count
-
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A batch: `pixel_values_videos` (B, 1, C, H, W), `labels` (-1 where no unit moves), `action_units` (B, U)."""
-        return self.draw(len(indices))
-
-    def draw(self, count: int, published: bool | None = None) -> dict[str, Tensor]:
-        """As `__getitems__`: so many fields; all as signed flow, all in the published form, or (None) half of each."""
-        drawn = draw_fields(count, tuple(self.config.image_size), self.draws, self.settings, self.device)
-        channels = self.config.num_channels
-        part = {None: count // 2, False: 0, True: count}[published]
-        pictures = as_published_picture(torch.cat([drawn.flow, optical_strain(drawn.flow)], 1)[:part])
-        pixels = torch.cat([flow_picture(pictures, channels), flow_picture(drawn.flow[part:], channels)])
-        return {
-            "pixel_values_videos": pixels[:, None],
-            "labels": drawn.label,
-            "action_units": (drawn.units > 0).float(),
-        }
 
 
 def drawn_config(recipe: Recipe) -> RcnConfig:
@@ -81,7 +46,12 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
     """
     if recipe.protocol != "none":
         raise RunError(f"--dataset {DATASET} has no subjects to hold out; say --protocol none")
-    labels = {"id2label": dict(enumerate(CLASSES)), "label2id": {name: index for index, name in enumerate(CLASSES)}}
+    if recipe.saved_model is not None:
+        raise RunError(f"training on drawn motion starts from nothing; {recipe.model} is a saved model")
+    labels = {
+        "id2label": dict(enumerate(DRAWN_CLASSES)),
+        "label2id": {name: index for index, name in enumerate(DRAWN_CLASSES)},
+    }
     try:
         config = RcnConfig.preset(recipe.preset, **{"action_units": list(ACTION_UNITS), **recipe.model, **labels})
     except (TypeError, ValueError) as error:
@@ -101,6 +71,7 @@ def run_drawn(recipe: Recipe, arguments: TrainingArguments) -> tuple[RcnForVideo
     Raises:
         RunError: as `drawn_config`.
     """
+    started = time.monotonic()
     config = drawn_config(recipe)
     processor = build_processor(recipe, config)
     seeds = range(arguments.seed, arguments.seed + (recipe.seeds if recipe.average_seeds else 1))
@@ -114,29 +85,40 @@ def run_drawn(recipe: Recipe, arguments: TrainingArguments) -> tuple[RcnForVideo
             calibrate_units(models[-1])
     model = RcnForVideoClassification.average(models)
     model.config.trained_on = TRAINED_ON
-    results = dict(score_drawn(model))
-    output_dir = Path(arguments.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(output_dir / "results.json", json.dumps({"drawn_motion": results}, indent=2) + "\n")
+    _write_results(model, recipe, arguments, started)
     return model, processor
 
 
-@torch.no_grad()
-def calibrate_units(model: RcnForVideoClassification, count: int = 10_000) -> None:
-    """Shift the logits of action units, in place, so that a probability of .5 parts them with the best F1.
+def evaluate_drawn(model: RcnForVideoClassification, recipe: Recipe, arguments: TrainingArguments) -> None:
+    """Score a saved model on drawn motion; `results.json` in the output folder.
 
-    Most units are rare, so a network seldom gives one of them more than .5 by itself.
-
-    Args:
-        model: a single network, in evaluation mode.
-        count: of the drawn fields on which F1 is measured.
+    Raises:
+        RunError: for a model of other classes, or of another input than flow.
     """
-    batch = DrawnClips(count, model.config, CALIBRATION_SEED, model.device).draw(count)
-    told, moved = model(batch["pixel_values_videos"]).action_unit_logits, batch["action_units"]
-    told, order = told.sort(0, descending=True)
-    hits, calls = moved.gather(0, order).cumsum(0), torch.arange(1, count + 1, device=model.device)[:, None]
-    best = (2 * hits / (calls + moved.sum(0))).argmax(0, keepdim=True)
-    model.unit_classifier.bias -= told.gather(0, best)[0]
+    names = list(model.config.id2label.values())
+    if names != list(DRAWN_CLASSES) or model.config.connectivity != "geometric":
+        raise RunError(
+            f"motion is drawn of {', '.join(DRAWN_CLASSES)}, for geometric models; this one is "
+            f"{model.config.connectivity}, and tells {', '.join(names)}"
+        )
+    _write_results(model.eval(), recipe, arguments, time.monotonic())
+
+
+def _write_results(
+    model: RcnForVideoClassification, recipe: Recipe, arguments: TrainingArguments, started: float
+) -> None:
+    results = {
+        "classes": list(DRAWN_CLASSES),
+        "drawn_motion": dict(score_drawn(model)),
+        "data": {
+            "description": "Motion drawn from facial action units; no recording of a face.",
+            "license": "Apache-2.0",
+        },
+        **circumstances(recipe, arguments, 1, started),
+    }
+    output_dir = Path(arguments.output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
 
 
 @torch.no_grad()
@@ -147,7 +129,7 @@ def score_drawn(model: RcnForVideoClassification, count: int = 3000) -> Iterator
         for form, published in (("flow", False), ("picture", True)):
             batch = clips.draw(count, published)
             logits = model(batch["pixel_values_videos"]).logits
-            yield f"{name}, {form}", scores(batch["labels"].tolist(), logits.argmax(1).tolist(), len(CLASSES))
+            yield f"{name}, {form}", scores(batch["labels"].tolist(), logits.argmax(1).tolist(), len(DRAWN_CLASSES))
 
 
-__all__ = ["DATASET", "TRAINED_ON", "DrawnClips", "drawn_config", "run_drawn", "score_drawn"]
+__all__ = ["DATASET", "TRAINED_ON", "drawn_config", "evaluate_drawn", "run_drawn", "score_drawn"]

@@ -8,14 +8,14 @@ change and give old sequences.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from datasets import Array4D, ClassLabel, Dataset, Features, List, Value
+from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
 
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
@@ -76,6 +76,26 @@ def with_identity(dataset: Dataset) -> Dataset:
             raise DatasetError(f"clip_id {clip_id!r} stands twice; every clip needs its own")
         seen.add(clip_id)
     return dataset
+
+
+def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+    """Number the labels of a dataset as a model does, by the names of the classes; capitals make no difference.
+
+    Raises:
+        DatasetError: for clips of a class that is not among them.
+    """
+    names = dataset.features["label"].names
+    numbers = {name.strip().casefold(): number for number, name in enumerate(classes)}
+    found = [numbers.get(name.strip().casefold()) for name in names]
+    labels = dataset["label"]
+    strange = sorted({names[label] for label in labels if found[label] is None})
+    if strange:
+        raise DatasetError(
+            f"the dataset shows {', '.join(strange)}; the saved model tells {', '.join(classes)}. Leave those clips "
+            "out, or name the classes as the model does."
+        )
+    dataset = dataset.remove_columns("label").add_column("label", [found[label] for label in labels])
+    return dataset.cast_column("label", ClassLabel(names=list(classes)))
 
 
 def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> Dataset:
@@ -186,7 +206,7 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
 
     Args:
         dataset: see `check_dataset`.
-        processor: prepares clips; its `size` must be that of ready inputs.
+        processor: prepares clips; flow of another size than its `size` is brought to it.
         num_proc: processes to prepare clips with.
 
     Returns:
@@ -203,7 +223,13 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
         sequences = [ClipSequence(row["frames"], row["reference"], tuple(row["problems"])) for row in prepared]
         return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
     ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
-    shapes = {array.shape if column == "pixel_values_videos" else array.shape[1:] for array in ready}
+    if column == "flow":
+        in_pixels = not isinstance(
+            dataset.features["flow"], Image
+        )  # the channels of a picture have scales of their own
+        size = processor.size["height"], processor.size["width"]
+        ready = [resized(array, *size, in_pixels) for array in ready]
+    shapes = {array.shape for array in ready}
     if len(shapes) > 1:
         raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
     if column == "pixel_values_videos":
@@ -213,4 +239,18 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     ]
 
 
-__all__ = ["DatasetError", "check_dataset", "prepare", "ready_input", "samples", "with_identity"]
+def resized(flow: np.ndarray, height: int, width: int, in_pixels: bool) -> np.ndarray:
+    """Flow (1, C, H, W) in another size, averaged over areas where it shrinks; u and v in new pixels, if in pixels."""
+    rows, columns = flow.shape[2:]
+    if (rows, columns) == (height, width):
+        return flow
+    smaller = rows >= height and columns >= width
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    channels = np.stack([cv2.resize(channel, (width, height), interpolation=method) for channel in flow[0]])[None]
+    if in_pixels:
+        channels[:, 0] *= width / columns
+        channels[:, 1] *= height / rows
+    return channels
+
+
+__all__ = ["DatasetError", "check_dataset", "prepare", "ready_input", "samples", "with_classes", "with_identity"]

@@ -52,7 +52,13 @@ class Recipe:
     folds: str | None = field(default=None, metadata={"help": "Only these folds, by name, separated by commas."})
     seeds: int = field(default=1, metadata={"help": "How many seeds, counted from --seed, each fold is trained with."})
     preset: str = field(default="rcn", metadata={"help": "A published setting of RcnConfig.preset."})
-    model: dict | str | None = field(default=None, metadata={"help": "Fields of RcnConfig to change (JSON)."})
+    model: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Fields of RcnConfig to change (JSON). Or a saved model to start from, whose configuration is "
+            "taken: a folder, a name on the Hub, or default, the model in the package."
+        },
+    )
     processor: dict | str | None = field(default=None, metadata={"help": "Options of RcnVideoProcessor (JSON)."})
     jitter: bool = field(default=True, metadata={"help": "Temporal jittering of the training clips."})
     drop: Literal["ratio", "single"] = field(
@@ -69,8 +75,21 @@ class Recipe:
     ema_decay: float | None = field(
         default=None, metadata={"help": "Decay of an exponential moving average of the weights, such as .99."}
     )
+    drawn_per_clip: int = field(
+        default=0, metadata={"help": "Fields of drawn motion that go beside each clip in every batch (joint training)."}
+    )
     average_seeds: bool = field(
         default=False, metadata={"help": "Save one model that averages the predictions of all seeds."}
+    )
+    average_with: str | None = field(
+        default=None,
+        metadata={
+            "help": "A saved model that every trained one is averaged with: a folder, a name on the Hub, or default, "
+            "the model in the package. Inputs then are of its kind and size."
+        },
+    )
+    evaluate_only: bool = field(
+        default=False, metadata={"help": "Train nothing: score the saved model of --model on all clips of --dataset."}
     )
     control: bool = field(
         default=False, metadata={"help": "Score a PCA and a support vector machine on the same folds (flow only)."}
@@ -79,8 +98,14 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Read what the command line gives as JSON, and refuse what no run can mean."""
-        for name in ("model", "processor", "augment"):
+        for name in ("processor", "augment", *(() if self.saved_model else ("model",))):
             setattr(self, name, _mapping(name, getattr(self, name)))
+        if self.evaluate_only and self.saved_model is None:
+            raise RecipeError("evaluate_only needs a saved model to score: --model FOLDER, or --model default")
+        if self.evaluate_only and self.average_with is not None:
+            raise RecipeError("evaluate_only scores one saved model; average_with is for those that are trained")
+        if self.drawn_per_clip < 0:
+            raise RecipeError(f"drawn_per_clip must be 0 or more, got {self.drawn_per_clip}")
         for name in ("seeds", "num_proc", "drawn_fields"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -89,6 +114,11 @@ class Recipe:
             raise RecipeError(f"lr_step_epochs must be above 0, got {self.lr_step_epochs}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
+
+    @property
+    def saved_model(self) -> str | None:
+        """The saved model that `model` names; None where it gives fields of a configuration."""
+        return self.model if isinstance(self.model, str) and not self.model.lstrip().startswith("{") else None
 
 
 def _mapping(name: str, value: dict | str | None) -> dict[str, Any]:

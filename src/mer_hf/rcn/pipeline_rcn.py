@@ -113,8 +113,23 @@ class MicroExpressionClassificationPipeline(Pipeline):
         ranked = sorted(enumerate(scores), key=lambda item: -item[1])
         return [{"label": labels[index], "score": score, **beside} for index, score in ranked[:top_k]]
 
-    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
-        """Save the model, the video processor, and the code that loads them where mer_hf is not installed."""
+    def save_pretrained(
+        self,
+        save_directory: str | os.PathLike,
+        push_to_hub: bool = False,
+        repo_id: str | None = None,
+        max_shard_size: int | str = "50GB",
+        **kwargs: Any,
+    ) -> None:
+        """Save the model, the video processor, and the code that loads them where mer_hf is not installed.
+
+        Args:
+            save_directory: Created where it does not exist; files of the same names are overwritten.
+            push_to_hub: Whether to push all of it too, in one commit, as the method `push_to_hub` does.
+            repo_id: Where to; by default the name of the folder, in the namespace of the user.
+            max_shard_size: Of a file of weights.
+            kwargs: Further ones of `push_to_hub`, or, without that, of the model's `save_pretrained`.
+        """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config = self.model.config
@@ -124,8 +139,10 @@ class MicroExpressionClassificationPipeline(Pipeline):
         # each class enters itself when it is saved; nobody saves the bare model, which loads from the same weights
         config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": "modeling_rcn.RcnModel"}
         custom_object_save(self, folder)
-        self.model.save_pretrained(folder, **kwargs)
-        self.video_processor.save_pretrained(folder, **kwargs)
+        self.model.save_pretrained(folder, max_shard_size=max_shard_size, **({} if push_to_hub else kwargs))
+        self.video_processor.save_pretrained(folder)
+        if push_to_hub:
+            self.push_to_hub(repo_id or folder.name, max_shard_size=max_shard_size, **kwargs)
 
 
 __all__ = ["TASK", "MicroExpressionClassificationPipeline"]

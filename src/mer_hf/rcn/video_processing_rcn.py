@@ -180,6 +180,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
         They lie beside this file in mer_hf; but where it came with a model, only Python files were copied here.
         """
         options, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
+        options.pop("face_models", None)  # no repository says where they lie on this machine
         if not all((FOLDER / name).exists() for name in FACE_MODELS):
             source = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
             found = [cached_file(str(pretrained_model_name_or_path), name, **source) for name in FACE_MODELS]
@@ -193,13 +194,19 @@ class RcnVideoProcessor(BaseVideoProcessor):
         return options
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
-        """Save the options and the face models."""
+        """Save the options and the face models; push both in one commit with `push_to_hub`.
+
+        The keyword arguments are those of the method `push_to_hub`; `repo_id` is the name of the folder by default.
+        """
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         for name in FACE_MODELS:
             if not (folder / name).exists():
                 shutil.copyfile(Path(self.face_models) / name, folder / name)
-        return super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        saved = super().save_pretrained(save_directory)
+        if push_to_hub:  # transformers would only push what it has written itself
+            self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
+        return saved
 
     # --- a clip on its way ---
 
