@@ -408,9 +408,7 @@ def train(
         return fit(model, resident, processor, recipe, arguments)
     drawn = DrawnClips(0, config, seed, arguments.device)
     joint = JointClips(resident, drawn, recipe.drawn_per_clip, list(config.id2label.values()))
-    trainer = fit(model, joint, processor, recipe, arguments)
-    calibrate_units(trainer.model)
-    return trainer
+    return fit(model, joint, processor, recipe, arguments)
 
 
 def _begin_with(model: RcnForVideoClassification, start: RcnForVideoClassification) -> None:
@@ -545,7 +543,10 @@ def run(
         if share.rank != 0:
             return None
         finals = seeds if recipe.average_seeds else seeds[:1]
-        model = averaged(*(trained(range(len(clips)), seed) for seed in finals))
+        models = [trained(range(len(clips)), seed) for seed in finals]
+        for model in models if recipe.drawn_per_clip else ():
+            calibrate_units(model)
+        model = averaged(*models)
     model.config.training_subjects = sorted(set(dataset["subject"]))
 
     if jobs:
