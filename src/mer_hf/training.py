@@ -248,7 +248,7 @@ class ResidentClips(torch.utils.data.Dataset):
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A batch: `labels`, and `pixel_values_videos` or the sequences that `RcnVideoProcessor.model_input` takes."""
         rows = torch.tensor(indices, device=self.labels.device)
-        inputs = self._sequences(rows) if self.inputs is None else {"pixel_values_videos": self.inputs[rows]}
+        inputs = self._sequences(rows) if self.inputs is None else {"pixel_values_videos": self.inputs.index_select(0, rows)}
         return {**inputs, "labels": self.labels[rows]}
 
     def _sequences(self, rows: Tensor) -> dict[str, Tensor]:
@@ -314,6 +314,8 @@ class RcnTrainer(Trainer):
                 order, share = self.augmentation.draw_mix(len(pixels), self.draws)
                 order = order.to(pixels.device)
                 pixels, labels = mix(pixels, order, share), (labels, labels[order], share)
+        # in the model's own memory format; otherwise each convolution of them reorders them, and so does its gradient
+        pixels = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
         beside = {"action_units": inputs["action_units"]} if "action_units" in inputs else {}
         return {"pixel_values_videos": pixels, "labels": labels, **beside}
 
