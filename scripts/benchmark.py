@@ -211,7 +211,7 @@ def benchmark_jitter(rounds: int) -> None:
     jitter, draws = TemporalJitter(), torch.Generator().manual_seed(0)
 
     def by_operators() -> torch.Tensor:
-        return apply_operator(jitter(lengths, 30, draws, batch.shape[1]), batch.float())
+        return apply_operator(jitter(lengths, 30, draws, batch.shape[1]), batch)
 
     def kept_frames() -> Iterator[np.ndarray]:
         for clip in clips:

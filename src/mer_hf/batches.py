@@ -73,8 +73,9 @@ class ResidentClips(torch.utils.data.Dataset):
     def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
         """A batch: `labels`, and `pixel_values_videos` or the sequences that `RcnVideoProcessor.model_input` takes."""
         rows = torch.tensor(indices, device=self.labels.device)
-        inputs = self._sequences(rows) if self.inputs is None else {"pixel_values_videos": self.inputs[rows]}
-        return {**inputs, "labels": self.labels[rows]}
+        if self.inputs is None:
+            return {**self._sequences(rows), "labels": self.labels[rows]}
+        return {"pixel_values_videos": self.inputs.index_select(0, rows), "labels": self.labels[rows]}
 
     def _sequences(self, rows: Tensor) -> dict[str, Tensor]:
         frames, lengths = self.frames.take(rows)

@@ -116,12 +116,13 @@ def take_share() -> Share:
 def many_small_steps() -> Iterator[None]:
     """Spare what a process does again and again while it trains one small model after the other.
 
-    Every step frees a few megabytes and takes them anew: glibc would hand them back to the kernel each time, which is a
-    sixth of a step on one core. And every training collects garbage, among all that is here already.
+    Every step frees its memory and takes it anew: glibc would hand it back to the kernel each time, which is a sixth of
+    a step on one core, of small networks and of those of 512 maps. And every training collects garbage, among all that
+    is here already.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):  # where the C library is another
-        for option, size in ((-1, 2**30), (-3, 2**25)):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, in bytes
-            ctypes.CDLL(None).mallopt(option, size)
+        for option, value in ((-1, 2**30), (-4, 0)):  # M_TRIM_THRESHOLD in bytes; M_MMAP_MAX, blocks of their own
+            ctypes.CDLL(None).mallopt(option, value)
     gc.collect()
     gc.freeze()
     try:
@@ -289,6 +290,8 @@ class RcnTrainer(Trainer):
                 order = order.to(pixels.device)
                 units = None if units is None else mix(units, order, share)
                 pixels, labels = mix(pixels, order, share), (labels, labels[order], share, units)
+        # in the model's own memory format; otherwise each convolution of them reorders them, and so does its gradient
+        pixels = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
         known = {"action_units": units} if units is not None else {}
         return {"pixel_values_videos": pixels, "labels": labels, **known}
 

@@ -6,7 +6,13 @@ import torch
 import torch.nn.functional as F
 
 from mer_hf.rcn.configuration_rcn import RcnConfig
-from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnModel, RecurrentConvLayer, classification_loss
+from mer_hf.rcn.modeling_rcn import (
+    GridAverage,
+    RcnForVideoClassification,
+    RcnModel,
+    RecurrentConvLayer,
+    classification_loss,
+)
 
 APPEARANCE = {"backbone_kwargs": {"width": 8}, "num_frames": 6, "image_size": [10, 8], "num_labels": 3}
 
@@ -161,6 +167,17 @@ def test_several_feature_levels_are_averaged_to_the_smallest():
     fine, coarse = model.backbone.model(pixels[:, 0])
     expected = torch.cat([F.adaptive_avg_pool2d(fine, coarse.shape[2:]), coarse], 1)
     torch.testing.assert_close(model.backbone(pixels[:, 0]), expected)
+
+
+@pytest.mark.parametrize("sides", [(6, 6), (10, 15), (14, 3), (1, 7)])
+@pytest.mark.parametrize("grid_size", [1, 5])
+def test_a_grid_average_and_its_gradient_are_those_of_adaptive_pooling(sides, grid_size):
+    maps = torch.randn(2, 3, *sides, requires_grad=True)
+    weights = torch.randn(2, 3, grid_size, grid_size)
+    averages, expected = GridAverage.apply(maps, grid_size), F.adaptive_avg_pool2d(maps, grid_size)
+    assert torch.equal(averages, expected)
+    gradients = [torch.autograd.grad(grid, maps, weights)[0] for grid in (averages, expected)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_losses_are_their_definitions():

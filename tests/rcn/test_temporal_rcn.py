@@ -255,11 +255,21 @@ def test_a_clip_of_one_frame_survives_jitter():
     torch.testing.assert_close(operator.sum(2), torch.ones(2, 3))
 
 
-def test_operators_apply_to_whole_frames():
-    clips = torch.randn(2, 5, 3, 4, 4)
-    operator = linear_operator(torch.tensor([5, 5]), 7)
-    expected = torch.einsum("bts,bschw->btchw", operator, clips)
-    torch.testing.assert_close(apply_operator(operator, clips), expected)
+@pytest.mark.parametrize("operator", [linear_operator, tim_operator])
+@pytest.mark.parametrize("clips", [torch.randn(2, 40, 3, 4, 4), torch.randint(256, (2, 40, 3, 4, 4)).byte()])
+def test_operators_of_few_weights_and_of_many_apply_to_whole_frames(operator, clips):
+    operators = operator(torch.tensor([40, 25]), 7, max_length=40)
+    expected = torch.einsum("bts,bschw->btchw", operators, clips.float())
+    torch.testing.assert_close(apply_operator(operators, clips), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_an_operator_without_a_weight_gives_nothing():
+    operators = torch.zeros(2, 3, 20)
+    operators[0, 1, 4] = 2
+    clips = torch.randn(2, 20, 5)
+    expected = torch.zeros(2, 3, 5)
+    expected[0, 1] = 2 * clips[0, 4]
+    assert torch.equal(apply_operator(operators, clips), expected)
 
 
 @pytest.mark.parametrize(

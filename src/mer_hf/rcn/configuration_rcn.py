@@ -16,6 +16,7 @@ _STRCN: dict[str, Any] = {
     "shared_weights": False,
     "shared_norm": False,
     "section_pools": [4, 2, 2],
+    "dropout": 0.0,
     "grid_size": 1,
 }
 

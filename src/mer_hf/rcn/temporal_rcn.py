@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 KERNELS = ("nearest", "bilinear", "bicubic", "box", "triangle", "cubic", "lanczos2", "lanczos3")
@@ -116,18 +117,20 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
     ratio = counts.double() / num_frames
     centres = (torch.arange(num_frames, device=keep.device) + 0.5) * ratio[:, None]
     ranks = keep.cumsum(1) - 0.5
-    weights = torch.zeros(*keep.shape[:1], num_frames, keep.shape[1], dtype=torch.float64, device=keep.device)
+    widened = torch.tensor([kernel != "nearest" for kernel in kernels], device=keep.device)
+    scale = torch.where(widened, ratio.clamp(min=1), 1)
+    support = torch.tensor([_SUPPORT[kernel] for kernel in kernels], device=keep.device) * scale
+    offsets = ranks[:, None] - centres[:, :, None]
+    # a resampled frame is made of a few frames around it: the kernels are asked about no other
+    inside = (offsets.abs() <= support[:, None, None]) & keep[:, None]
+    clips = inside.nonzero()[:, 0]
+    offsets = offsets[inside] / scale[clips]
+    values = torch.empty_like(offsets)
     for kernel in set(kernels):
-        chosen = torch.tensor([name == kernel for name in kernels], device=keep.device)
-        offsets = ranks[chosen, None, :] - centres[chosen, :, None]
-        if kernel == "nearest":
-            nearest = (centres[chosen].floor()[:, :, None] + 0.5) == ranks[chosen, None, :]
-            weights[chosen] = nearest.double()
-        else:
-            scale = ratio[chosen, None, None].clamp(min=1)
-            inside = offsets.abs() <= _SUPPORT[kernel] * scale
-            weights[chosen] = _kernel_values(offsets / scale, kernel) * inside
-    weights *= keep[:, None, :]
+        chosen = torch.tensor([name == kernel for name in kernels], device=keep.device)[clips]
+        values[chosen] = _kernel_values(offsets[chosen], kernel)
+    weights = torch.zeros(inside.shape, dtype=torch.float64, device=keep.device)
+    weights[inside] = values
     return (weights / weights.sum(2, keepdim=True)).to(dtype)
 
 
@@ -301,5 +304,22 @@ class TemporalJitter:
 
 
 def apply_operator(operator: Tensor, clips: Tensor) -> Tensor:
-    """(B, T, S) operators on (B, S, ...) clips -> (B, T, ...), in one batched matrix product."""
-    return torch.bmm(operator.to(clips.dtype), clips.flatten(2)).unflatten(2, clips.shape[2:])
+    """(B, T, S) operators on (B, S, ...) clips -> (B, T, ...), of floats, also where the clips are of bytes.
+
+    It is one batched matrix product. On a processor, operators of few weights add up the frames that have one, clip by
+    clip, since the frames of a batch as floats would leave its cache.
+    """
+    kind, shape, clips = torch.result_type(operator, clips), clips.shape[2:], clips.flatten(2)
+    taps = operator != 0
+    if clips.device.type != "cpu" or 8 * taps.sum() > taps.numel():
+        return torch.bmm(operator.to(kind), clips.to(kind)).unflatten(2, shape)
+    taps_of_rows = taps.sum(2)
+    taps_of_clips = taps_of_rows.sum(1).tolist()
+    frames = taps.nonzero()[:, 2].split(taps_of_clips)
+    weights = operator[taps].to(kind).split(taps_of_clips)
+    starts = taps_of_rows.cumsum(1) - taps_of_rows
+    parts = [
+        F.embedding_bag(index, clip.to(kind), start, mode="sum", per_sample_weights=weight)
+        for index, clip, start, weight in zip(frames, clips, starts, weights, strict=True)
+    ]
+    return torch.stack(parts).unflatten(2, shape)

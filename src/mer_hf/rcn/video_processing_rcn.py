@@ -314,7 +314,6 @@ class RcnVideoProcessor(BaseVideoProcessor):
         Returns:
             pixel_values_videos, (B, T, C, H, W) float32.
         """
-        frames = frames.float()
         if self.connectivity == "geometric":
             if jitter is None:
                 apex = frames[torch.arange(len(frames), device=frames.device), lengths // 2]
@@ -401,14 +400,14 @@ def _split(stream: Iterator[tuple[np.ndarray, float]]) -> tuple[Iterator[np.ndar
 def _retimed(frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Frames at any growing times -> as many frames at even ones, uint8."""
     operator = retime_operator(torch.from_numpy(seconds), len(frames))
-    return apply_operator(operator[None], torch.from_numpy(frames)[None].float())[0].round().byte().numpy()
+    return apply_operator(operator[None], torch.from_numpy(frames)[None])[0].round().byte().numpy()
 
 
 def _drawn_frame(clips: Tensor, lengths: Tensor, jitter: TemporalJitter, generator: torch.Generator) -> Tensor:
     """One frame of each jittered clip, drawn evenly: (B, S, C, H, W) -> (B, 1, C, H, W)."""
     operators = jitter(lengths, clips.shape[1], generator, clips.shape[1])
     rows = torch.randint(clips.shape[1], lengths.shape, generator=generator).to(clips.device)
-    return apply_operator(operators[torch.arange(len(clips), device=clips.device), rows][:, None], clips.float())
+    return apply_operator(operators[torch.arange(len(clips), device=clips.device), rows][:, None], clips)
 
 
 def collate_sequences(sequences: list[ClipSequence]) -> dict[str, Tensor]:
