@@ -19,7 +19,7 @@ from mer_hf.cli import main
 from mer_hf.drawn_training import drawn_config, score_drawn
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.recipes import parse_recipe
-from mer_hf.training import circumstances
+from mer_hf.results import circumstances
 
 HUB_CARDS = Path(__file__).parents[1] / "hub_cards"
 CLASSES = ["negative", "positive", "surprise"]
@@ -232,7 +232,7 @@ def test_every_number_of_scores_and_training_stands_in_the_results(results, conf
     text = card_of(results, config)
     told = text[text.index("## Scores") : text.index("## Intended use")].replace("95 %", "")
     told = told.replace("1.0e-05", "")  # how YAML writes a number that JSON writes as 1e-05
-    assert len(numbers_in(told)) > 40
+    assert len(numbers_in(told)) > 30
     assert numbers_in(told) - known_numbers(results, config) == set()
 
 

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 from sklearn.metrics import f1_score
 from transformers import pipeline
 
-from mer_hf import training
+from mer_hf import runs, training
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.batches import DrawnClips, JointClips, ResidentClips
 from mer_hf.cli import _recommendation, main
@@ -22,7 +22,9 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, classification_lo
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import RecipeError, parse_recipe
-from mer_hf.training import RunError, Saved, build_config, evaluate, predict, run, train, unit_scores
+from mer_hf.results import unit_scores
+from mer_hf.runs import evaluate, run
+from mer_hf.training import RunError, Saved, build_config, predict, train
 
 CLASSES = ["negative", "positive", "surprise"]
 TINY = {"image_size": [12, 12], "backbone_kwargs": {"width": 4}, "grid_size": 2}
@@ -159,7 +161,7 @@ def test_units_are_scored_on_coded_clips_by_the_units_that_some_clip_shows(make_
 
 def test_folds_and_the_model_in_the_end_are_averages_with_the_saved_one(make_clips, tmp_path, monkeypatch):
     trainers, real = [], training.train
-    monkeypatch.setattr(training, "train", lambda *args: trainers.append(real(*args)) or trainers[-1])
+    monkeypatch.setattr(runs, "train", lambda *args: trainers.append(real(*args)) or trainers[-1])
     companion, dataset = saved_model(mirror_averaging=True), make_clips("flow", repeats=2)
     options = ["--average-with", "somewhere", "--seeds", "2", "--average_seeds", "true"]
     averaged, processor = run(dataset, *recipe_of(tmp_path, *options), companion=companion)
@@ -198,7 +200,7 @@ def test_a_saved_model_that_knows_a_held_out_subject_is_refused(make_clips, tmp_
             run(make_clips("flow"), *recipe_of(tmp_path / role), **{role: seen})
     options = ["--protocol", "none", "--average-with", "somewhere"]
     model, _ = run(make_clips("flow"), *recipe_of(tmp_path / "out", *options), companion=seen)
-    assert list(model.config.training_subjects) == ["s1", "s2", "s3"]
+    assert list(model.config.training_subjects) == ["s1", "s2", "s3", "somebody"]
     evaluate(make_clips("flow"), seen, *recipe_of(tmp_path / "scored", "--model", "somewhere", "--evaluate-only"))
     assert results_of(tmp_path / "scored")["clips_of_training_subjects"] == 3
 

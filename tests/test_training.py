@@ -18,13 +18,15 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 from transformers import pipeline
 
-from mer_hf import training
+from mer_hf import results as results_of_runs
+from mer_hf import runs, training
 from mer_hf.cli import main
 from mer_hf.preparation import samples
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor, collate_sequences
 from mer_hf.recipes import parse_recipe
-from mer_hf.training import RunError, Share, build_config, build_folds, build_processor, run
+from mer_hf.runs import Share, build_folds, run
+from mer_hf.training import RunError, build_config, build_processor
 
 CLASSES = ["negative", "positive", "surprise"]
 SCRIPT = Path(__file__).parents[1] / "scripts" / "train.py"
@@ -83,7 +85,7 @@ def trained(monkeypatch):
         trainings.append((real(clips, *args), clips))
         return trainings[-1][0]
 
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(runs, "train", train)
     return trainings
 
 
@@ -198,7 +200,7 @@ def test_scores_of_a_run_with_one_seed_have_no_spread():
     told = {"clip_id": ["1", "2"], "subject": "s", "seed": 1, "corpus": "a", "label": ["x", "y"], "predicted": "x"}
     table = pd.DataFrame(told)
     table[["score_x", "score_y"]] = [[0.6, 0.4], [0.7, 0.3]]
-    results = training.summarise(table, ["x", "y"])
+    results = results_of_runs.summarise(table, ["x", "y"])
     assert results["sd"] == {"uf1": 0.0, "uar": 0.0, "accuracy": 0.0}
     assert results["mean"] == pytest.approx(second_opinion(table))
 
@@ -530,13 +532,13 @@ def test_the_saved_model_may_average_the_seeds_and_their_mean_is_scored(make_cli
 def test_the_control_is_fitted_on_the_training_side_of_each_fold(make_clips, tmp_path, monkeypatch):
     dataset = make_clips("frames", repeats=2)
     fits = []
-    real = training.control_predictions
+    real = results_of_runs.control_predictions
 
     def control_predictions(flow, labels, held_out):
         fits.append((flow, labels, held_out))
         return real(flow, labels, held_out)
 
-    monkeypatch.setattr(training, "control_predictions", control_predictions)
+    monkeypatch.setattr(results_of_runs, "control_predictions", control_predictions)
     recipe, arguments = recipe_of(tmp_path / "out", control=True, num_train_epochs=1, seeds=2)
     _, processor = run(dataset, recipe, arguments)
     apexes = [clip["sequence"].frames[len(clip["sequence"].frames) // 2] for clip in samples(dataset, processor)]
@@ -786,10 +788,10 @@ def test_a_process_takes_its_share_from_the_launcher_and_stands_alone(monkeypatc
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    assert training.take_share() == Share(3, 4)
+    assert runs.take_share() == Share(3, 4)
     assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} & set(os.environ)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "6"
-    assert training.take_share() == Share(0, 1)
+    assert runs.take_share() == Share(0, 1)
 
 
 def test_a_second_process_leaves_folds_alone_that_are_being_trained_and_the_results_to_the_first(
@@ -815,17 +817,17 @@ def test_two_processes_of_a_launcher_share_the_folds_and_predict_what_one_does(f
     program = tmp_path / "logged.py"
     program.write_text(
         "import os, pathlib, runpy, time\n"
-        "from mer_hf import training\n"
-        f"log, real = pathlib.Path({str(log)!r}), training._train_fold\n"
+        "from mer_hf import runs\n"
+        f"log, real = pathlib.Path({str(log)!r}), runs.predictions_table\n"
         "own = log / os.environ['RANK']\n"
-        "def train_fold(*args):\n"
+        "def predictions_table(*args):\n"
         "    with own.open('a') as file:\n"
-        "        print(args[-2].name, args[-1], file=file)\n"
+        "        print(args[-2], args[-1], file=file)\n"
         "    end = time.monotonic() + 60  # neither does all before the other starts\n"
         "    while len(list(log.iterdir())) < 2 and time.monotonic() < end:\n"
         "        time.sleep(0.05)\n"
         "    return real(*args)\n"
-        "training._train_fold = train_fold\n"
+        "runs.predictions_table = predictions_table\n"
         f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
     )
     output_dir = tmp_path / "out"

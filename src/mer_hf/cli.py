@@ -244,7 +244,7 @@ def _prepare(argv: Sequence[str]) -> int:
 def _train(argv: Sequence[str]) -> int:
     from .drawn_training import DATASET as DRAWN
     from .recipes import parse_recipe
-    from .training import run, take_share
+    from .runs import run, take_share
 
     share = take_share()
     recipe, arguments = parse_recipe(argv)
@@ -299,7 +299,7 @@ def _recommendation(dataset: "Dataset", config: Any) -> str:
 def _evaluate_saved(recipe: "Recipe", arguments: Any, share: Any) -> int:
     from .drawn_training import DATASET as DRAWN
     from .drawn_training import evaluate_drawn
-    from .training import evaluate
+    from .runs import evaluate
 
     if share.rank != 0:
         return 0

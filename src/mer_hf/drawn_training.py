@@ -20,14 +20,13 @@ from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import Recipe
+from mer_hf.results import circumstances, write_atomically
 from mer_hf.training import (
     RunError,
     build_processor,
     calibrate_units,
-    circumstances,
     fit,
     many_small_steps,
-    write_atomically,
 )
 
 DATASET = "action-units"
