@@ -1,16 +1,22 @@
 """The model in the package: it answers without a name or a network, and knows motion that it has not been shown."""
 
+import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 from transformers import pipeline
 
+from mer_hf.cards import write_card
 from mer_hf.corpora.rendering import render_clip
+from mer_hf.drawn_training import score_drawn
 from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.pipeline_rcn import TASK
 
 CLASSES = ("negative", "positive", "surprise")
@@ -43,8 +49,25 @@ def test_a_pipeline_without_a_model_answers_offline_and_says_what_it_was_trained
 
 def test_it_is_small_and_has_a_card():
     sizes = {path.name: path.stat().st_size for path in DEFAULT_MODEL.iterdir()}
-    assert {"README.md", "config.json", "model.safetensors", "video_preprocessor_config.json"} == set(sizes)
+    model = {"config.json", "model.safetensors", "video_preprocessor_config.json"}
+    assert set(sizes) == {"README.md", "notes.md", "results.json"} | model
     assert sum(sizes.values()) < 2**20
+
+
+def test_its_card_is_the_one_that_its_results_give(tmp_path):
+    folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    assert write_card(folder).read_text() == (DEFAULT_MODEL / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_it_scores_on_drawn_motion_what_its_results_say():
+    model = RcnForVideoClassification.from_pretrained(DEFAULT_MODEL).eval()
+    told = json.loads((DEFAULT_MODEL / "results.json").read_text())["drawn_motion"]
+    found = dict(score_drawn(model))
+    assert {name: scored["uf1"] for name, scored in found.items()} == pytest.approx(
+        {name: scored["uf1"] for name, scored in told.items()}, abs=0.005
+    )
+    assert min(scored["uf1"] for scored in found.values()) >= 0.9
 
 
 def test_a_still_face_gets_no_confident_answer(classify):
@@ -76,4 +99,4 @@ def test_it_recognises_rendered_clips_of_unseen_identities_and_the_units_that_mo
             told.append([best["action_units"][f"AU{unit}"] > 0.5 for unit in units])
     assert f1_score(labels, predicted, average="macro") >= 0.75
     shown = np.any(moved, axis=0)
-    assert f1_score(np.array(moved)[:, shown], np.array(told)[:, shown], average="macro", zero_division=0) >= 0.5
+    assert f1_score(np.array(moved)[:, shown], np.array(told)[:, shown], average="macro", zero_division=0) >= 0.6
