@@ -272,6 +272,12 @@ def test_predict_prints_a_table_or_json(model, clip, capsys):
     ]
 
 
+def test_predict_takes_the_model_in_the_package_where_none_is_named(clip, capsys):
+    assert main(["predict", str(clip), "--align", "none", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert {item["label"] for item in answer["labels"]} == {"negative", "positive", "surprise"}
+
+
 def test_predict_takes_images_as_the_frames_of_one_video(model, clip, capsys):
     main(["predict", str(clip), "--model", str(model), "--json"])
     expected = json.loads(capsys.readouterr().out)["labels"]

@@ -320,17 +320,23 @@ def _evaluate_saved(recipe: "Recipe", arguments: Any, share: Any) -> int:
     return 0
 
 
-def _open_saved(name: str) -> Any:
-    """A saved model and its processor: a folder, a name on the Hub, or `default`, the model in the package."""
+def _model_folder(name: str) -> Path:
+    """Where a model lies: a folder, a name on the Hub, which is fetched, or `default`, the model in the package."""
     from .hub import DEFAULT_MODEL, fetch
+
+    return DEFAULT_MODEL if name == "default" else fetch(name)
+
+
+def _open_saved(name: str) -> Any:
+    """A saved model, see `_model_folder`, and its processor."""
     from .rcn.modeling_rcn import RcnForVideoClassification
     from .rcn.video_processing_rcn import RcnVideoProcessor
     from .training import Saved
 
-    source = DEFAULT_MODEL if name == "default" else fetch(name)
+    folder = _model_folder(name)
     try:
-        model = RcnForVideoClassification.from_pretrained(source)
-        return Saved(model, RcnVideoProcessor.from_pretrained(source))
+        model = RcnForVideoClassification.from_pretrained(folder)
+        return Saved(model, RcnVideoProcessor.from_pretrained(folder))
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CommandError(f"{name} is no model that can be loaded: {reason}") from error
@@ -563,7 +569,11 @@ def _add_predict(commands: Any) -> None:
         "mer-hf predict clip.mp4 --model runs/composite/model --top-k 3",
     )
     command.add_argument("videos", metavar="VIDEO", nargs="+", help="files or addresses, or the images of one video")
-    command.add_argument("--model", required=True, help="folder of a trained model, or its name on the Hub")
+    command.add_argument(
+        "--model",
+        default="default",
+        help="folder of a trained model, or its name on the Hub (default: the model in the package)",
+    )
     command.add_argument("--top-k", type=int, help="how many labels to print (default: all)")
     command.add_argument("--align", help="mesh, box or none (default: as the model was trained)")
     command.add_argument("--fps", type=float, help="frames per second, where a video tells it wrong")
@@ -575,12 +585,11 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
     from transformers import pipeline
 
-    from .hub import fetch
     from .rcn.decoding_rcn import VideoError, as_batch
     from .rcn.pipeline_rcn import TASK
 
     sources, _ = as_batch(arguments.videos)
-    folder = fetch(arguments.model)
+    folder = _model_folder(arguments.model)
     try:
         classify = pipeline(TASK, model=folder)
     except (ValueError, OSError) as error:
@@ -636,7 +645,6 @@ def _inspect(arguments: argparse.Namespace) -> int:
         if not error.name.startswith("matplotlib"):
             raise
         raise CommandError('the page is drawn with matplotlib: pip install "mer-hf[inspect]"') from error
-    from .hub import fetch
     from .rcn.decoding_rcn import as_batch
     from .rcn.video_processing_rcn import RcnVideoProcessor
 
@@ -647,7 +655,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         processor = RcnVideoProcessor(**options)
     else:
-        processor = RcnVideoProcessor.from_pretrained(fetch(arguments.model), **options)
+        processor = RcnVideoProcessor.from_pretrained(_model_folder(arguments.model), **options)
     seen = examine(sources[0], processor, arguments.apex, arguments.fps)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw(seen, arguments.out, title=Path(str(arguments.video[0])).name)
