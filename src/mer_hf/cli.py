@@ -496,7 +496,8 @@ def _class_names(table: "pd.DataFrame") -> list[str]:
 
 def _score_lines(table: "pd.DataFrame", classes: list[str]) -> list[str]:
     groups = []
-    if "fold" in table and table.fold.nunique() < table.clip_id.nunique():  # a fold of one clip has no score to show
+    folds = table.fold.nunique() if "fold" in table else 0
+    if 1 < folds < table.clip_id.nunique():  # a fold of one clip has no score to show
         groups += [(f"fold {name}", rows) for name, rows in table.groupby("fold")]
     groups += [("pooled", table)]
     if "corpus" in table:
