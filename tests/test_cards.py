@@ -366,7 +366,7 @@ def test_a_model_of_drawn_motion_has_its_scores_and_units_and_no_held_out_ones(c
     assert all(row["UF1"] == f"{results['drawn_motion'][name]['uf1']:.3f}" for name, row in table.items())
     assert "**No face was seen.**" in text
     assert "AU1, AU2, AU4" in text
-    assert "Fields of motion: 100" in text
+    assert "Fields of motion, for each network: 100" in text
     assert "not measured" not in text
     metadata = metadata_load(tmp_path / "README.md")
     assert "facial-action-units" in metadata["tags"]

@@ -67,8 +67,14 @@ def app(tmp_path_factory):
     settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(uploads), "HF_HUB_OFFLINE": "1"}
     log = uploads.with_suffix(".log")
     with log.open("wb") as output:
-        command = [sys.executable, SPACE / "app.py"]
-        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=output, stderr=output)
+        program = (
+            "import runpy, signal\n"
+            "signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it\n"
+            f"runpy.run_path({str(SPACE / 'app.py')!r}, run_name='__main__')\n"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env={**os.environ, **settings}, stdout=output, stderr=output
+        )
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(address, process, log)

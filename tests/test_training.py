@@ -751,7 +751,7 @@ def test_a_run_that_is_killed_loses_the_fold_it_was_at_and_ends_as_if_undisturbe
     program.write_text(
         "import os, runpy, signal, sys\n"
         "from mer_hf.training import RcnTrainer\n"
-        "steps, real = iter(range(9)), RcnTrainer.training_step  # six steps a fold\n"
+        "steps, real = iter(range(20)), RcnTrainer.training_step  # fifteen steps a fold\n"
         "def training_step(*args, **kwargs):\n"
         "    if next(steps, None) is None:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
