@@ -14,6 +14,7 @@ from mer_hf.cards import without_paths, write_card
 from mer_hf.cli import main as mer_hf
 from mer_hf.corpora.synthetic import synthesize
 from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.results import write_json
 
 RECIPE = Path(__file__).parent / "recipes" / "action-units.yaml"
 SUBJECTS, CLIPS, SEED = 30, 3, 7
@@ -44,7 +45,7 @@ def main() -> None:
     results["evaluations"] = {RENDERED: {**on_clips["pooled"], "action_unit_f1": units}}
     for name in ("config.json", "model.safetensors", "video_preprocessor_config.json"):
         shutil.copyfile(trained / "model" / name, DEFAULT_MODEL / name)
-    (DEFAULT_MODEL / "results.json").write_text(json.dumps(without_paths(results), indent=2) + "\n")
+    write_json(DEFAULT_MODEL / "results.json", without_paths(results))
     write_card(DEFAULT_MODEL)
 
 

@@ -59,6 +59,7 @@ def test_no_field_is_drawn_twice_and_a_seed_draws_the_same():
         (["--protocol", "loso"], "no subjects to hold out; say --protocol none"),
         (["--preset", "strcn-a"], "preset strcn-a is appearance"),
         (["--model", '{"width": 4}'], "no fields"),
+        (["--model", '{"image_size": "x"}'], "preset rcn with model .*: Field 'image_size'"),
     ],
 )
 def test_what_cannot_be_trained_on_drawn_motion_is_refused(options, says):

@@ -329,6 +329,7 @@ def _model_folder(name: str) -> Path:
 
 def _open_saved(name: str) -> Any:
     """A saved model, see `_model_folder`, and its processor."""
+    from .hub import first_line
     from .rcn.modeling_rcn import RcnForVideoClassification
     from .rcn.video_processing_rcn import RcnVideoProcessor
     from .training import Saved
@@ -338,8 +339,7 @@ def _open_saved(name: str) -> Any:
         model = RcnForVideoClassification.from_pretrained(folder)
         return Saved(model, RcnVideoProcessor.from_pretrained(folder))
     except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise CommandError(f"{name} is no model that can be loaded: {reason}") from error
+        raise CommandError(f"{name} is no model that can be loaded: {first_line(error)}") from error
 
 
 def _check_destination(arguments: Any) -> None:
@@ -379,11 +379,12 @@ def _save_whole(model: Any, video_processor: Any, folder: Path) -> Path:
     """
     from .cards import without_paths, write_card
     from .hub import save_model_folder
+    from .results import write_json
 
     with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as beside:
         whole = save_model_folder(model, video_processor, Path(beside) / "new")
         results = json.loads((folder.parent / "results.json").read_text(encoding="utf-8"))
-        (whole / "results.json").write_text(json.dumps(without_paths(results), indent=2) + "\n", encoding="utf-8")
+        write_json(whole / "results.json", without_paths(results))
         if (folder / "notes.md").exists():
             shutil.copy(folder / "notes.md", whole)
         write_card(whole)
@@ -586,6 +587,7 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
     from transformers import pipeline
 
+    from .hub import first_line
     from .rcn.decoding_rcn import VideoError, as_batch
     from .rcn.pipeline_rcn import TASK
 
@@ -594,8 +596,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     try:
         classify = pipeline(TASK, model=folder)
     except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise CommandError(f"--model {arguments.model} is no model that can be loaded: {reason}") from error
+        raise CommandError(f"--model {arguments.model} is no model that can be loaded: {first_line(error)}") from error
     status = 0
     for source in sources:
         name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"

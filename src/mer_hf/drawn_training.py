@@ -3,7 +3,6 @@
 Recipe -> DrawnClips: flow of classes and units -> model inputs, a batch at a time -> training.fit -> a model
 """
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +19,14 @@ from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.recipes import Recipe
-from mer_hf.results import circumstances, write_atomically
+from mer_hf.results import circumstances, write_json
 from mer_hf.training import (
     RunError,
     build_processor,
     calibrate_units,
     fit,
     many_small_steps,
+    preset_config,
 )
 
 DATASET = "action-units"
@@ -47,14 +47,7 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
         raise RunError(f"--dataset {DATASET} has no subjects to hold out; say --protocol none")
     if recipe.saved_model is not None:
         raise RunError(f"training on drawn motion starts from nothing; {recipe.model} is a saved model")
-    labels = {
-        "id2label": dict(enumerate(DRAWN_CLASSES)),
-        "label2id": {name: index for index, name in enumerate(DRAWN_CLASSES)},
-    }
-    try:
-        config = RcnConfig.preset(recipe.preset, **{"action_units": list(ACTION_UNITS), **recipe.model, **labels})
-    except (TypeError, ValueError) as error:
-        raise RunError(f"preset {recipe.preset} with model {recipe.model}: {error}") from error
+    config = preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.model}, DRAWN_CLASSES)
     if config.connectivity != "geometric":
         raise RunError(f"--dataset {DATASET} draws flow; preset {recipe.preset} is {config.connectivity}")
     return config
@@ -117,7 +110,7 @@ def _write_results(
     }
     output_dir = Path(arguments.output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(output_dir / "results.json", results)
 
 
 @torch.no_grad()

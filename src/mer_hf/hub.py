@@ -297,15 +297,16 @@ def _loading_problems(folder: Path) -> list[str]:
             if info[what]:
                 problems.append(f"the weights do not fit config.json: {what} {', '.join(map(str, info[what]))}")
     except Exception as error:  # whatever a file raises that was cut off or tampered with
-        problems.append(f"the model does not load: {type(error).__name__}: {_first_line(error)}")
+        problems.append(f"the model does not load: {type(error).__name__}: {first_line(error)}")
     try:
         RcnVideoProcessor.from_pretrained(folder)
     except Exception as error:
-        problems.append(f"the video processor does not load: {type(error).__name__}: {_first_line(error)}")
+        problems.append(f"the video processor does not load: {type(error).__name__}: {first_line(error)}")
     return problems
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error says, without what follows on further lines."""
     return next(iter(str(error).strip().splitlines()), "")
 
 
@@ -454,7 +455,7 @@ def _in_words(error: BaseException, name: str) -> str | None:
         return next((cause for cause in causes if isinstance(cause, kinds)), None)
 
     if cause := find(hub.HFValidationError):
-        return f"{name!r} is no folder here, and no name on the Hub: {_first_line(cause)}"
+        return f"{name!r} is no folder here, and no name on the Hub: {first_line(cause)}"
     if find(hub.LocalTokenNotFoundError):
         return f"nobody is logged in at {endpoint}: {log_in} to a token that may write ({endpoint}/settings/tokens)"
     if find(hub.OfflineModeIsEnabled):
@@ -472,7 +473,7 @@ def _in_words(error: BaseException, name: str) -> str | None:
     if cause := find(hub.HfHubHTTPError):
         return _status_in_words(cause, name, endpoint, log_in)
     if cause := next((cause for cause in causes if _is_transport_error(cause)), None):
-        reason = f"{type(cause).__name__}: {_first_line(cause)}"
+        reason = f"{type(cause).__name__}: {first_line(cause)}"
         return f"{endpoint} cannot be reached, or the connection broke off ({reason}); check it, and try again"
     if find(hub.LocalEntryNotFoundError):
         return f"{name} is not in the cache, and {endpoint} gives no answer; check the connection, and try again"
@@ -481,7 +482,7 @@ def _in_words(error: BaseException, name: str) -> str | None:
 
 def _status_in_words(error: Any, name: str, endpoint: str, log_in: str) -> str:
     status = error.response.status_code
-    said = f" ({_first_line(ValueError(error.server_message))})" if error.server_message else ""
+    said = f" ({first_line(ValueError(error.server_message))})" if error.server_message else ""
     if status == 401:
         return f"{endpoint} does not accept the token{said}: make a new one at {endpoint}/settings/tokens, and {log_in}"
     if status == 403:

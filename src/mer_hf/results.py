@@ -3,6 +3,7 @@
 logits -> predictions_table -> summarise; beside it, what was run on what
 """
 
+import json
 import os
 import re
 import time
@@ -165,6 +166,11 @@ def write_atomically(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write values by name as `write_atomically` does."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
 __all__ = [
     "circumstances",
     "control_scores",
@@ -174,4 +180,5 @@ __all__ = [
     "summarise",
     "unit_scores",
     "write_atomically",
+    "write_json",
 ]

@@ -43,6 +43,7 @@ from mer_hf.results import (
     summarise,
     unit_scores,
     write_atomically,
+    write_json,
 )
 from mer_hf.training import (
     RunError,
@@ -184,7 +185,7 @@ def run(
         **data_record(dataset),
         **circumstances(recipe, arguments, share.world_size, started),
     }
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(output_dir / "results.json", results)
     return Saved(model, processor)
 
 
@@ -221,7 +222,7 @@ def evaluate(dataset: Dataset, saved: Saved, recipe: Recipe, arguments: Training
         **data_record(dataset),
         **circumstances(recipe, arguments, 1, started),
     }
-    write_atomically(output_dir / "results.json", json.dumps(results, indent=2) + "\n")
+    write_json(output_dir / "results.json", results)
 
 
 # --- who is held out ---
@@ -331,7 +332,7 @@ def _claim_output_dir(
     record = json.loads(json.dumps(record))  # as it will be read
     path = output_dir / "recipe.json"
     if not path.exists():
-        write_atomically(path, json.dumps(record, indent=2) + "\n")
+        write_json(path, record)
         return
     before = json.loads(path.read_text(encoding="utf-8"))
     changed = sorted(name for name in {*before, *record} if before.get(name) != record.get(name))

@@ -8,7 +8,7 @@ import copy
 import ctypes
 import gc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -67,7 +67,6 @@ def build_config(
         RunError: for fields of the wrong kind, or that contradict one another or the dataset.
     """
     names = dataset.features["label"].names
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     column = check_dataset(dataset)
     given = dict(recipe.model) if recipe.saved_model is None else {}
     if start is not None:
@@ -80,17 +79,27 @@ def build_config(
         given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
     if start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone
         given["action_units"] = list(ACTION_UNITS) if recipe.drawn_per_clip else None
-    try:
-        config = RcnConfig.preset(recipe.preset, **{**given, **labels})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
-        raise RunError(f"preset {recipe.preset} with model {recipe.model} on column {column!r}: {reason}") from error
+    config = preset_config(recipe, given, names, f" on column {column!r}")
     if config.connectivity != "geometric" and (column == "flow" or recipe.drawn_per_clip):
         needs = "the column 'flow'" if column == "flow" else "drawn_per_clip"
         raise RunError(f"{needs} needs a geometric model, preset {recipe.preset} is {config.connectivity}")
     if recipe.drawn_per_clip and not set(DRAWN_CLASSES) <= set(names):
         raise RunError(f"motion is drawn of {', '.join(DRAWN_CLASSES)}; the classes here are {', '.join(names)}")
     return config
+
+
+def preset_config(recipe: Recipe, given: dict[str, Any], names: Sequence[str], where: str = "") -> RcnConfig:
+    """The recipe's preset with given fields and the names of the classes.
+
+    Raises:
+        RunError: for fields of the wrong kind, or that contradict one another; it says `where`.
+    """
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    try:
+        return RcnConfig.preset(recipe.preset, **{**given, **labels})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
+        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
 
 
 def build_processor(recipe: Recipe, config: RcnConfig, saved: Saved | None = None) -> RcnVideoProcessor:
@@ -392,5 +401,6 @@ __all__ = [
     "fit",
     "many_small_steps",
     "predict",
+    "preset_config",
     "train",
 ]
