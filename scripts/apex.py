@@ -16,7 +16,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from mer_hf.corpora.rendering import render_clip
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.motion_rcn import APEX_SPAN, optical_flow, spot_apex
 

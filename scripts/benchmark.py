@@ -32,13 +32,13 @@ from PIL import Image
 from torch import nn
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load_corpus
-from mer_hf.corpora.rendering import render_clip
-from mer_hf.corpora.synthetic import synthesize
-from mer_hf.preparation import prepare
+from mer_hf.drawn.embedded import synthesize
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
-from mer_hf.recipes import has_bf16
-from mer_hf.training import many_small_steps
+from mer_hf.training.clips import prepare
+from mer_hf.training.recipe import has_bf16
+from mer_hf.training.trainer import many_small_steps
 
 WIDTH, HEIGHT, FPS, CLIP = 640, 480, 200, 70  # a recording of CASME II
 

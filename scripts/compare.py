@@ -11,7 +11,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mer_hf.corpora.synthetic import synthesize
+from mer_hf.drawn.embedded import synthesize
 from sanity import run
 
 RECIPES = ("rcn", "rcn-a", "rcn-s", "rcn-w", "rcn-best")

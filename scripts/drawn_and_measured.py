@@ -17,8 +17,8 @@ import torch
 from matplotlib.figure import Figure
 
 from mer_hf import RcnVideoProcessor, VideoError
-from mer_hf.corpora.rendering import render_clip
-from mer_hf.drawing import DrawingSettings, aligned_crop, draw_fields
+from mer_hf.drawn.fields import DrawingSettings, aligned_crop, draw_fields
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.hub import DEFAULT_MODEL
 from mer_hf.inspection import draw_picture, flow_colours
 from mer_hf.rcn.decoding_rcn import load_video

@@ -17,12 +17,12 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from mer_hf import RcnForVideoClassification, RcnVideoProcessor, load_corpus
-from mer_hf.corpora.synthetic import synthesize
+from mer_hf.drawn.embedded import synthesize
 from mer_hf.hub import DEFAULT_MODEL
 from mer_hf.metrics import scores
-from mer_hf.preparation import samples
-from mer_hf.recipes import parse_recipe
-from mer_hf.training import build_config, many_small_steps, predict, train
+from mer_hf.training.clips import samples
+from mer_hf.training.recipe import parse_recipe
+from mer_hf.training.trainer import build_config, many_small_steps, predict, train
 
 RECIPES = Path(__file__).parent / "recipes"
 SIZES, POOL, SUBJECTS, SIZE, CORPUS_SEED = (3, 6, 12), 16, 32, 128, 2

@@ -2,7 +2,7 @@
 
     python scripts/make_default_model.py [--output_dir runs/default-model] [--num_proc 2]
 
-A quarter of an hour on two cores. What its card says by hand is in src/mer_hf/default_model/notes.md.
+A quarter of an hour on two cores. What its card says by hand is in src/mer_hf/hub/default_model/notes.md.
 """
 
 import argparse
@@ -10,11 +10,11 @@ import json
 import shutil
 from pathlib import Path
 
-from mer_hf.cards import without_paths, write_card
-from mer_hf.cli import main as mer_hf
-from mer_hf.corpora.synthetic import synthesize
+from mer_hf.commands import main as mer_hf
+from mer_hf.drawn.embedded import synthesize
 from mer_hf.hub import DEFAULT_MODEL
-from mer_hf.results import write_json
+from mer_hf.hub.cards import without_paths, write_card
+from mer_hf.training.results import write_json
 
 RECIPE = Path(__file__).parent / "recipes" / "action-units.yaml"
 SUBJECTS, CLIPS, SEED = 30, 3, 7

@@ -12,7 +12,7 @@ It is `mer-hf train`, with scripts/recipes/default.yaml where a training names n
 import sys
 from pathlib import Path
 
-from mer_hf.cli import main
+from mer_hf.commands import main
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.yaml"
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mer_hf import RcnVideoProcessor
-from mer_hf.cli import main
-from mer_hf.corpora.rendering import render_clip
+from mer_hf.commands import main
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.inspection import draw, draw_curve, draw_flow, examine, flow_colours
 
 
@@ -122,7 +122,10 @@ def test_inspect_draws_a_video_and_says_what_is_wrong_with_it(clip, tmp_path, ca
 
 
 def test_without_matplotlib_the_extra_is_named(tmp_path):
-    code = "import sys; sys.modules['matplotlib'] = None; from mer_hf.cli import main; sys.exit(main(['inspect', '-']))"
+    code = (
+        "import sys; sys.modules['matplotlib'] = None; from mer_hf.commands import main; "
+        "sys.exit(main(['inspect', '-']))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 2
     assert 'pip install "mer-hf[inspect]"' in done.stderr

@@ -18,15 +18,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .corpora import CORPORA, load_corpus
-    from .corpora.licence import LicenceError, check_publishable
-    from .hub import HubError
-    from .rcn.configuration_rcn import RcnConfig
-    from .rcn.decoding_rcn import VideoError
-    from .rcn.faces_rcn import FaceError
-    from .rcn.modeling_rcn import RcnForVideoClassification, RcnModel
-    from .rcn.pipeline_rcn import MicroExpressionClassificationPipeline
-    from .rcn.video_processing_rcn import RcnVideoProcessor
+    from mer_hf.corpora import CORPORA, load_corpus
+    from mer_hf.corpora.licence import LicenceError, check_publishable
+    from mer_hf.hub import HubError
+    from mer_hf.rcn.configuration_rcn import RcnConfig
+    from mer_hf.rcn.decoding_rcn import VideoError
+    from mer_hf.rcn.faces_rcn import FaceError
+    from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnModel
+    from mer_hf.rcn.pipeline_rcn import MicroExpressionClassificationPipeline
+    from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 
 __version__ = version("mer-hf")
 

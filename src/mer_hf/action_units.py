@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mer_hf.errors import MerHfError
+
 
 @dataclass(frozen=True)
 class Bump:
@@ -210,10 +212,10 @@ def displacement(
     """
     points = np.asarray(points)
     if points.ndim == 0 or points.shape[-1] != 2:
-        raise ValueError(f"points has shape {points.shape}; expected (..., 2), face coordinates (x, y).")
+        raise MerHfError(f"points has shape {points.shape}; expected (..., 2), face coordinates (x, y).")
     unknown = sorted(set(intensities) - set(ACTION_UNITS))
     if unknown:
-        raise ValueError(f"Action units {unknown} are not in the table; it has {sorted(ACTION_UNITS)}.")
+        raise MerHfError(f"Action units {unknown} are not in the table; it has {sorted(ACTION_UNITS)}.")
     if not np.issubdtype(points.dtype, np.floating):
         points = points.astype(np.float64)
 

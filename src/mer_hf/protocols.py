@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mer_hf.errors import MerHfError
+
 
 @dataclass(frozen=True)
 class Fold:
@@ -55,12 +57,12 @@ def leave_one_video_out(clip_ids: Sequence[str]) -> list[Fold]:
     names = [str(clip_id) for clip_id in clip_ids]
     repeated = [name for name, rows in Counter(names).items() if rows > 1]
     if repeated:
-        raise ValueError(
+        raise MerHfError(
             f"{len(repeated)} clip ids occur more than once, among them {repeated[:3]}; leaving one video out needs "
             "one id for every row."
         )
     if len(names) < 2:
-        raise ValueError(f"Leaving one video out needs at least two clips; found {len(names)}.")
+        raise MerHfError(f"Leaving one video out needs at least two clips; found {len(names)}.")
     return [_fold(name, [row], len(names)) for row, name in enumerate(names)]
 
 
@@ -81,7 +83,7 @@ def subject_k_fold(subjects: Sequence[str], k: int, seed: int = 0) -> list[Fold]
     """
     rows = _rows_by_subject(subjects)
     if not 2 <= k <= len(rows):
-        raise ValueError(
+        raise MerHfError(
             f"{k} folds of {len(rows)} subjects: the number of folds must be from 2 to the number of subjects."
         )
     dealt = list(rows)
@@ -104,7 +106,7 @@ def select_folds(folds: Sequence[Fold], names: Sequence[str]) -> list[Fold]:
         if name not in by_name:
             nearest = difflib.get_close_matches(name, by_name, n=1, cutoff=0.5)  # "sub02" for "casme2/sub02"
             hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-            raise ValueError(f"There is no fold {name!r}.{hint} The folds are: {', '.join(by_name)}.")
+            raise MerHfError(f"There is no fold {name!r}.{hint} The folds are: {', '.join(by_name)}.")
     return [by_name[name] for name in names]
 
 
@@ -113,10 +115,10 @@ def _rows_by_subject(subjects: Sequence[str]) -> dict[str, list[int]]:
     rows: dict[str, list[int]] = {}
     for row, subject in enumerate(subjects):
         if subject is None or not str(subject).strip():
-            raise ValueError(f"Row {row} has no subject ({subject!r}); every row needs one to be held out with it.")
+            raise MerHfError(f"Row {row} has no subject ({subject!r}); every row needs one to be held out with it.")
         rows.setdefault(str(subject), []).append(row)
     if len(rows) < 2:
-        raise ValueError(f"Holding subjects out needs at least two of them; found {list(rows) or 'none'}.")
+        raise MerHfError(f"Holding subjects out needs at least two of them; found {list(rows) or 'none'}.")
     return dict(sorted(rows.items()))
 
 

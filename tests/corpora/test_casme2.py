@@ -268,7 +268,7 @@ def rendered(monkeypatch):
         write_sheet(data_dir / SHEET_2019)
         return data_dir
 
-    monkeypatch.setattr("mer_hf.corpora.synthetic.synthesize", synthesize)
+    monkeypatch.setattr("mer_hf.drawn.embedded.synthesize", synthesize)
     return calls
 
 
@@ -300,7 +300,7 @@ def test_changed_code_is_rendered_anew(rendered, tmp_path, monkeypatch):
     load_corpus("synthetic", cache_dir=tmp_path)
     changed = tmp_path / "synthetic.py"
     changed.write_text("# changed")
-    monkeypatch.setattr("mer_hf.corpora.synthetic.__file__", str(changed))
+    monkeypatch.setattr("mer_hf.drawn.embedded.__file__", str(changed))
     load_corpus("synthetic", cache_dir=tmp_path)
     assert len(rendered) == 2
 

@@ -7,7 +7,7 @@ import sys
 import openpyxl
 import pytest
 
-from mer_hf.cli import main
+from mer_hf.commands import main
 from mer_hf.corpora import CORPORA
 from mer_hf.corpora.check import check_corpus, report_lines
 from mer_hf.corpora.replicas import replicate
@@ -236,7 +236,7 @@ def test_the_corpora_are_listed_as_text_and_as_json(capsys):
 
 def test_listing_needs_no_image_library():
     code = (
-        "import sys; from mer_hf.cli import main\nassert main(['corpora']) == 0\n"
+        "import sys; from mer_hf.commands import main\nassert main(['corpora']) == 0\n"
         "heavy = {'torch', 'transformers', 'cv2'} & set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -5,7 +5,7 @@ import cv2
 import openpyxl
 import pytest
 
-from mer_hf.cli import main
+from mer_hf.commands import main
 from mer_hf.corpora import check, load_corpus
 from mer_hf.corpora.replicas import REPLICAS, replicate
 

@@ -61,7 +61,7 @@ class Client:
 
     def mer_hf(self, *arguments: Any, token: str | None = None) -> Answer:
         """Run a command of `mer-hf`; the value is its exit status."""
-        program = "from mer_hf.cli import main\nanswer = main(arguments)"
+        program = "from mer_hf.commands import main\nanswer = main(arguments)"
         return self.run(program, token, arguments=[str(argument) for argument in arguments])
 
     def close(self) -> None:

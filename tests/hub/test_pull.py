@@ -43,7 +43,7 @@ def pushed(served_hub, client, saved, frames, tmp_path_factory):
     program = f"""
 import numpy as np, torch
 from transformers import pipeline
-from mer_hf.cli import main
+from mer_hf.commands import main
 assert main(["push", saved, "alice/model"]) == 0
 pipe = pipeline({TASK!r}, model=saved, device="cpu")
 video = np.load(frames)
@@ -163,7 +163,7 @@ def test_a_pulled_model_that_is_saved_and_pushed_is_whole_again(hub, client, pus
     program = f"""
 from transformers import pipeline
 import mer_hf
-from mer_hf.cli import main
+from mer_hf.commands import main
 pipeline({TASK!r}, model="alice/model", device="cpu").save_pretrained(folder)
 answer = main(["push", folder, "bob/fork"])
 """
@@ -347,7 +347,7 @@ def test_a_disk_that_is_full_leaves_nothing_that_loads(hub, client, files):
     hub.put("alice/large", files)
     program = f"""
 import resource
-from mer_hf.cli import main
+from mer_hf.commands import main
 limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, limits[1]))
 try:

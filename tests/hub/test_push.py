@@ -448,9 +448,9 @@ def test_a_trainer_pushes_a_whole_model_and_nothing_of_its_output_folder(hub, cl
     program = """
 import datasets
 from transformers import TrainingArguments
-from mer_hf.recipes import parse_recipe
-from mer_hf.training import build_config, build_processor, train
-from mer_hf.preparation import samples, with_identity
+from mer_hf.training.recipe import parse_recipe
+from mer_hf.training.trainer import build_config, build_processor, train
+from mer_hf.training.clips import samples, with_identity
 options = ["--num_train_epochs=1", "--use_cpu=true", "--push_to_hub=true", "--hub_model_id=alice/trainer"]
 recipe, arguments = parse_recipe([f"--output_dir={output}", *options])
 dataset = with_identity(datasets.load_from_disk(clips))

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from mer_hf.action_units import ACTION_UNITS
-from mer_hf.corpora.portraits import draw_portrait, draw_sitter
-from mer_hf.corpora.rendering import render_clip
+from mer_hf.drawn.portraits import draw_portrait, draw_sitter
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.rcn import faces_rcn
 from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.faces_rcn import (

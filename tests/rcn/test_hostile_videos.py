@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from mer_hf.corpora.rendering import render_clip
+from mer_hf.drawn.rendering import render_clip
 
 SIZE = 64
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mer_hf.corpora import rendering
-from mer_hf.corpora.rendering import render_clip
+from mer_hf.drawn import rendering
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.rcn import video_processing_rcn
 from mer_hf.rcn.decoding_rcn import Video, VideoError
 from mer_hf.rcn.faces_rcn import FaceError, align_clip

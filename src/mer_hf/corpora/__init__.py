@@ -6,18 +6,19 @@ from collections.abc import Mapping
 
 import datasets
 
-from .builder import CorpusBuilder
-from .casme import Casme
-from .casme2 import Casme2, Synthetic
-from .casme3 import Casme3
-from .casme_squared import CasmeSquared
-from .composite import Megc2019
-from .errors import AnnotationError, CorpusNotFoundError, LicenceError, MerDataError
-from .fourdme import FourDme
-from .licence import MARK, check_publishable, guard_push_to_hub
-from .mmew import Mmew
-from .samm import Samm
-from .smic import Smic, SmicNir, SmicVis
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.casme import Casme
+from mer_hf.corpora.casme2 import Casme2, Synthetic
+from mer_hf.corpora.casme3 import Casme3
+from mer_hf.corpora.casme_squared import CasmeSquared
+from mer_hf.corpora.composite import Megc2019
+from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError, LicenceError, MerDataError
+from mer_hf.corpora.fourdme import FourDme
+from mer_hf.corpora.licence import MARK, check_publishable, guard_push_to_hub
+from mer_hf.corpora.mmew import Mmew
+from mer_hf.corpora.samm import Samm
+from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
+from mer_hf.errors import MerHfError
 
 __all__ = [
     "CORPORA",
@@ -95,5 +96,5 @@ def find_corpus(name: str) -> type[CorpusBuilder]:
     if name not in CORPORA:
         nearest = difflib.get_close_matches(str(name).lower(), CORPORA, n=1)
         hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"There is no corpus {name!r}.{hint} The corpora are: {', '.join(CORPORA)}.")
+        raise MerHfError(f"There is no corpus {name!r}.{hint} The corpora are: {', '.join(CORPORA)}.")
     return CORPORA[name]

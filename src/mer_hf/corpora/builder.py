@@ -16,10 +16,11 @@ from typing import Any
 
 import datasets
 
-from .declaration import Declaration
-from .errors import AnnotationError, CorpusNotFoundError
-from .reading import Clip, Reading, how_to, keep_all, read_corpus
-from .sheets import Annotation
+from mer_hf.corpora.declaration import Declaration
+from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError
+from mer_hf.corpora.reading import Clip, Reading, how_to, keep_all, read_corpus
+from mer_hf.corpora.sheets import Annotation
+from mer_hf.errors import MerHfError
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
         """
         rate = self.fps if fps is None else fps
         if not (math.isfinite(rate) and rate > 0):
-            raise ValueError(f"fps={fps!r}: the frame rate must be a positive number of frames a second.")
+            raise MerHfError(f"fps={fps!r}: the frame rate must be a positive number of frames a second.")
         self.frame_rate = fps
         self.label_set = self.labels(label_set)
         if data_dir is None:

@@ -7,11 +7,11 @@ from pathlib import Path
 import datasets
 from filelock import FileLock
 
-from ..labels import CASME2_5CLASS, MEGC2019_3CLASS
-from .builder import CorpusBuilder
-from .declaration import Counts, Layout
-from .licence import GATED
-from .sheets import Columns
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.declaration import Counts, Layout
+from mer_hf.corpora.licence import GATED
+from mer_hf.corpora.sheets import Columns
+from mer_hf.labels import CASME2_5CLASS, MEGC2019_3CLASS
 
 SHEET = {
     "sheets": ("CASME2-coding-*.xls*",),
@@ -89,8 +89,9 @@ class Synthetic(Casme2):
         process waits for the first.
         """
         # not needed, nor the image libraries they bring, by who reads a corpus from disk
-        from .. import action_units
-        from . import portraits, rendering, synthetic
+        from mer_hf import action_units
+        from mer_hf.drawn import embedded as synthetic
+        from mer_hf.drawn import portraits, rendering
 
         parameters = {"subjects": 8, "clips": 12, "fps": fps, "size": cls.resolution[0], "seed": 0}
         key = hashlib.sha256(repr(parameters).encode())

@@ -1,10 +1,10 @@
 """CAS(ME)^2, whose sheet has no header, and names subjects and recordings otherwise than the folders do."""
 
-from ..labels import MEGC2019_3CLASS
-from .builder import CorpusBuilder
-from .declaration import Counts, Layout
-from .licence import GATED
-from .sheets import Columns, Lookup
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.declaration import Counts, Layout
+from mer_hf.corpora.licence import GATED
+from mer_hf.corpora.sheets import Columns, Lookup
+from mer_hf.labels import MEGC2019_3CLASS
 
 SHEET = {
     "sheets": ("CAS(ME)^2code_final*.xls*",),

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from . import CORPORA, find_corpus
-from .builder import CorpusBuilder
-from .errors import MerDataError
-from .reading import Problem, Reading, class_counts, expected_counts
+from mer_hf.corpora import CORPORA, find_corpus
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.errors import MerDataError
+from mer_hf.corpora.reading import Problem, Reading, class_counts, expected_counts
 
 
 def describe_corpora() -> list[dict[str, Any]]:

@@ -4,16 +4,16 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from ..labels import MEGC2019_3CLASS
-from .builder import CorpusBuilder
-from .casme2 import Casme2
-from .declaration import Counts
-from .errors import CorpusNotFoundError
-from .licence import GATED
-from .reading import Reading, count_problems, keep_all
-from .samm import Samm
-from .sheets import Annotation
-from .smic import Smic
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.casme2 import Casme2
+from mer_hf.corpora.declaration import Counts
+from mer_hf.corpora.errors import CorpusNotFoundError
+from mer_hf.corpora.licence import GATED
+from mer_hf.corpora.reading import Reading, count_problems, keep_all
+from mer_hf.corpora.samm import Samm
+from mer_hf.corpora.sheets import Annotation
+from mer_hf.corpora.smic import Smic
+from mer_hf.labels import MEGC2019_3CLASS
 
 MEMBERS: dict[str, type[CorpusBuilder]] = {member.corpus: member for member in (Smic, Casme2, Samm)}
 

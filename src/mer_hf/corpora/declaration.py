@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from ..labels import LabelSet, native_label_set
-from .sheets import Columns, Lookup
+from mer_hf.corpora.sheets import Columns, Lookup
+from mer_hf.errors import MerHfError
+from mer_hf.labels import LabelSet, native_label_set
 
 
 @dataclass(frozen=True)
@@ -88,5 +89,5 @@ class Declaration:
         """
         known = {labels.name: labels for labels in (native_label_set(cls.emotions), *cls.label_sets)}
         if name not in known:
-            raise ValueError(f"{cls.title} has no label set {name!r}; label_set= is one of {', '.join(known)}.")
+            raise MerHfError(f"{cls.title} has no label set {name!r}; label_set= is one of {', '.join(known)}.")
         return known[name]

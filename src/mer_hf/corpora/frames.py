@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import AnnotationError
+from mer_hf.corpora.errors import AnnotationError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 LAST_INTEGER = re.compile(r"([0-9]+)[^0-9]*$")

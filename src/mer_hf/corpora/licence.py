@@ -11,7 +11,7 @@ from typing import Any
 
 import datasets
 
-from .errors import LicenceError
+from mer_hf.corpora.errors import LicenceError
 
 # The mark stands in the licence of every gated corpus, whatever else it says.
 MARK = "may not be passed on"
@@ -37,7 +37,7 @@ def check_publishable(dataset: Any, gated: frozenset[str] | None = None) -> None
             check_publishable(split, gated)
         return
     if gated is None:
-        from . import CORPORA
+        from mer_hf.corpora import CORPORA
 
         gated = frozenset(name for name, corpus in CORPORA.items() if MARK in corpus.license)
     corpora = _gated_corpora(dataset, gated)

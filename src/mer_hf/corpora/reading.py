@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .declaration import Counts, Declaration, Layout
-from .errors import AnnotationError, CorpusNotFoundError
-from .frames import LAST_INTEGER, Frame, Tree, entries, find_frame_root, is_image, list_frames
-from .sheets import (
+from mer_hf.corpora.declaration import Counts, Declaration, Layout
+from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError
+from mer_hf.corpora.frames import LAST_INTEGER, Frame, Tree, entries, find_frame_root, is_image, list_frames
+from mer_hf.corpora.sheets import (
     CORRECTIONS,
     Annotation,
     Columns,

@@ -18,17 +18,17 @@ import cv2
 import numpy as np
 from openpyxl import Workbook
 
-from ..labels import MEGC2019_3CLASS
-from .casme import Casme
-from .casme2 import Casme2
-from .casme3 import Casme3
-from .casme_squared import CasmeSquared
-from .declaration import Declaration, Layout
-from .fourdme import FourDme
-from .mmew import Mmew
-from .rendering import SMALLEST, check_at_least, one_thread, render_clip
-from .samm import Samm
-from .smic import Smic, SmicNir, SmicVis
+from mer_hf.corpora.casme import Casme
+from mer_hf.corpora.casme2 import Casme2
+from mer_hf.corpora.casme3 import Casme3
+from mer_hf.corpora.casme_squared import CasmeSquared
+from mer_hf.corpora.declaration import Declaration, Layout
+from mer_hf.corpora.fourdme import FourDme
+from mer_hf.corpora.mmew import Mmew
+from mer_hf.corpora.samm import Samm
+from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
+from mer_hf.drawn.rendering import SMALLEST, check_at_least, one_thread, render_clip
+from mer_hf.labels import MEGC2019_3CLASS
 
 EDGE = 1  # frames on disk before the onset and after the offset
 

@@ -1,10 +1,10 @@
 """SAMM."""
 
-from ..labels import MEGC2019_3CLASS, SAMM_5CLASS
-from .builder import CorpusBuilder
-from .declaration import Counts, Layout
-from .licence import GATED
-from .sheets import Columns
+from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.declaration import Counts, Layout
+from mer_hf.corpora.licence import GATED
+from mer_hf.corpora.sheets import Columns
+from mer_hf.labels import MEGC2019_3CLASS, SAMM_5CLASS
 
 
 class Samm(CorpusBuilder):

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..labels import normalize_emotion
-from .errors import AnnotationError
-from .frames import entries, levels
+from mer_hf.corpora.errors import AnnotationError
+from mer_hf.corpora.frames import entries, levels
+from mer_hf.labels import normalize_emotion
 
 logger = logging.getLogger(__name__)
 

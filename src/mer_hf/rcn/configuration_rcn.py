@@ -8,6 +8,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .errors_rcn import MerHfError
+
 # STRCN, Xia et al., IEEE TMM 2020, authors' MATLAB release: three sections of depth 3, unshared. Here max-pooling
 # keeps what does not fill a window: 30 columns would not outlast 4, 4, 2 and 2 otherwise
 _STRCN: dict[str, Any] = {
@@ -148,37 +150,37 @@ class RcnConfig(PreTrainedConfig):
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
         if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise ValueError(f"image_size must be [height, width] in pixels, got {self.image_size}")
+            raise MerHfError(f"image_size must be [height, width] in pixels, got {self.image_size}")
         if self.connectivity == "geometric" and self.num_frames != 1:
-            raise ValueError(f"geometric connectivity takes one flow picture: num_frames is {self.num_frames}, not 1")
+            raise MerHfError(f"geometric connectivity takes one flow picture: num_frames is {self.num_frames}, not 1")
         if self.connectivity == "appearance" and self.num_channels != 1:
-            raise ValueError(f"appearance connectivity takes grey frames: num_channels is {self.num_channels}, not 1")
+            raise MerHfError(f"appearance connectivity takes grey frames: num_channels is {self.num_channels}, not 1")
         if self.connectivity == "sequence" and not (self.shared_weights and self.shared_norm):
-            raise ValueError(
+            raise MerHfError(
                 "recurrence over frames needs shared_weights and shared_norm: it has as many steps as frames"
             )
         if self.connectivity == "sequence" and (self.dense_shortcuts or self.attention is not None):
-            raise ValueError("dense_shortcuts and attention are for one map a clip, not for recurrence over frames")
+            raise MerHfError("dense_shortcuts and attention are for one map a clip, not for recurrence over frames")
         if self.attention is not None and self.grid_size < 2:
-            raise ValueError("attention compares the places of the grid: grid_size must be at least 2")
+            raise MerHfError("attention compares the places of the grid: grid_size must be at least 2")
         if min(self.num_frames, self.num_channels, self.grid_size, *self.section_pools) < 1 or not self.section_pools:
-            raise ValueError("num_frames, num_channels, grid_size and every one of section_pools must be at least 1")
+            raise MerHfError("num_frames, num_channels, grid_size and every one of section_pools must be at least 1")
         for name in ("members", "action_units"):
             if getattr(self, name) is not None and not len(getattr(self, name)):
-                raise ValueError(f"{name} is None or has an entry, got an empty list")
+                raise MerHfError(f"{name} is None or has an entry, got an empty list")
         if self.votes is not None and len(self.votes) != len(self.members or ()):
-            raise ValueError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
+            raise MerHfError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
         if self.recurrent_steps < 0:
-            raise ValueError(f"recurrent_steps must be 0 or more, got {self.recurrent_steps}")
+            raise MerHfError(f"recurrent_steps must be 0 or more, got {self.recurrent_steps}")
 
     def validate_loss(self) -> None:
         """Refuse a loss whose numbers are missing or out of range."""
         if not 0 <= self.label_smoothing < 1 or not 0 <= self.dropout < 1 or not 0 <= self.class_balance_beta < 1:
-            raise ValueError("label_smoothing, dropout and class_balance_beta must lie in [0, 1)")
+            raise MerHfError("label_smoothing, dropout and class_balance_beta must lie in [0, 1)")
         if self.logit_adjustment < 0:
-            raise ValueError(f"logit_adjustment must be 0 or more, got {self.logit_adjustment}")
+            raise MerHfError(f"logit_adjustment must be 0 or more, got {self.logit_adjustment}")
         if self.class_counts is not None and len(self.class_counts) != self.num_labels:
-            raise ValueError(f"class_counts has {len(self.class_counts)} entries for {self.num_labels} labels")
+            raise MerHfError(f"class_counts has {len(self.class_counts)} entries for {self.num_labels} labels")
 
     def differences(self, other: "RcnConfig") -> dict[str, Any]:
         """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
@@ -219,11 +221,11 @@ class RcnConfig(PreTrainedConfig):
             ValueError: for another name, or a field that no configuration has.
         """
         if name not in PRESETS:
-            raise ValueError(f"no preset {name!r}; choose from {', '.join(PRESETS)}")
+            raise MerHfError(f"no preset {name!r}; choose from {', '.join(PRESETS)}")
         known = {field.name for field in fields(cls)} | {"num_labels"}
         unknown = sorted(set(overrides) - known)
         if unknown:
-            raise ValueError(f"a configuration has no fields {unknown}; see the list in RcnConfig's docstring")
+            raise MerHfError(f"a configuration has no fields {unknown}; see the list in RcnConfig's docstring")
         return cls(**{**PRESETS[name], **overrides})
 
 

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from .errors_rcn import MerHfError
+
 DEFAULT_FPS = 25.0
 """Frames per second of an array or a list of images for which no rate is given."""
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -44,7 +46,7 @@ EXPANSION = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astyp
 """Luma from 16..235 to 0..255."""
 
 
-class VideoError(ValueError):
+class VideoError(MerHfError):
     """A source that is not a readable video; the message says what was found and what to do."""
 
 

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 from .decoding_rcn import VideoError
+from .errors_rcn import MerHfError
 
 FOLDER = Path(__file__).parent
 """Where the models lie unless another folder is named."""
@@ -445,9 +446,9 @@ def align_clip(
         OSError: if a model is missing or altered.
     """
     if align not in ALIGNMENTS or problems not in PROBLEMS:
-        raise ValueError(f"align is mesh, box or none, got {align!r}; problems is raise or flag, got {problems!r}")
+        raise MerHfError(f"align is mesh, box or none, got {align!r}; problems is raise or flag, got {problems!r}")
     if not (0 < fps < math.inf and 0 <= margin < math.inf and min(height, width) >= 1):
-        raise ValueError(f"fps is above 0, margin 0 or more, a size 1 or more; got {fps}, {margin}, {height, width}")
+        raise MerHfError(f"fps is above 0, margin 0 or more, a size 1 or more; got {fps}, {margin}, {height, width}")
     found = _Problems(problems, fps)
     frames = _alike(frames)
     head = list(islice(frames, min(math.ceil(LOOK_SECONDS * fps), WAITING)))

@@ -25,6 +25,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
 from .configuration_rcn import SHARED, RcnConfig
+from .errors_rcn import MerHfError
 from .released_rcn import copy_released, released_config
 from .stems_rcn import Dropout, initialise_conv, rcn_stem, rcn_wide_stem, strcn_stem
 
@@ -229,7 +230,7 @@ class RcnModel(RcnPreTrainedModel):
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
         if config.members is not None:
-            raise ValueError(
+            raise MerHfError(
                 f"an ensemble of {len(config.members)} members has no features of its own; load it as "
                 "RcnForVideoClassification, or take the `rcn` of one of its `members`"
             )
@@ -249,10 +250,10 @@ class RcnModel(RcnPreTrainedModel):
             ValueError: without appearance connectivity, or for a mask of another shape, or an empty one.
         """
         if self.config.connectivity != "appearance":
-            raise ValueError(f"only appearance connectivity has a pixel mask, this model is {self.config.connectivity}")
+            raise MerHfError(f"only appearance connectivity has a pixel mask, this model is {self.config.connectivity}")
         expected = tuple(self.config.image_size)
         if tuple(mask.shape) != expected or not mask.any():
-            raise ValueError(f"expected a mask of shape {expected} with a pixel in it, got {tuple(mask.shape)}")
+            raise MerHfError(f"expected a mask of shape {expected} with a pixel in it, got {tuple(mask.shape)}")
         self.pixel_index = mask.T.flatten().nonzero()[:, 0].to(self.pixel_index.device)
         self.config.num_pixels = len(self.pixel_index)
 
@@ -263,14 +264,14 @@ class RcnModel(RcnPreTrainedModel):
         """
         expected = (self.config.num_frames, self.config.num_channels, *self.config.image_size)
         if pixel_values_videos.ndim != 5 or tuple(pixel_values_videos.shape[1:3]) != expected[:2]:
-            raise ValueError(
+            raise MerHfError(
                 "pixel_values_videos must be (batch, frames, channels, height, width) = "
                 f"(B, {', '.join(map(str, expected))}), got {tuple(pixel_values_videos.shape)}"
             )
         if self.config.connectivity != "appearance":
             return pixel_values_videos
         if tuple(pixel_values_videos.shape[3:]) != expected[2:]:
-            raise ValueError(f"the pixel mask is {expected[2:]}, the frames are {tuple(pixel_values_videos.shape[3:])}")
+            raise MerHfError(f"the pixel mask is {expected[2:]}, the frames are {tuple(pixel_values_videos.shape[3:])}")
         pixels = pixel_values_videos[:, :, 0].transpose(2, 3).flatten(2)
         return pixels[:, :, self.pixel_index].transpose(1, 2)[:, None, None]
 
@@ -349,7 +350,7 @@ def classification_loss(
 
 def _class_counts(config: RcnConfig, needed_by: str, device: torch.device) -> Tensor:
     if config.class_counts is None or min(config.class_counts) < 1:
-        raise ValueError(f"{needed_by} needs the training clips of each class, got {config.class_counts}")
+        raise MerHfError(f"{needed_by} needs the training clips of each class, got {config.class_counts}")
     return torch.tensor(config.class_counts, dtype=torch.float64, device=device)
 
 
@@ -450,7 +451,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         """
         members = [member for model in models for member in model.members or [model]]
         if not members:
-            raise ValueError("average needs at least one model, got none")
+            raise MerHfError("average needs at least one model, got none")
         votes = [vote / len(models) for model in models for vote in model.config.member_votes()]
         config = copy.deepcopy(members[0].config)
         config.action_units = next((m.config.action_units for m in members if m.config.action_units), None)
@@ -458,7 +459,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         for change in changes:
             clash = sorted({*SHARED, *(["action_units"] if change.get("action_units") else [])} & set(change))
             if clash:
-                raise ValueError(f"models that are averaged must agree in {clash}; these do not")
+                raise MerHfError(f"models that are averaged must agree in {clash}; these do not")
         if len(members) > 1:
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None

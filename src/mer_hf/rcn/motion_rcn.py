@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors_rcn import MerHfError
 from .temporal_rcn import band_pass_operator
 
 APEX_SPAN = (0.2, 0.7)  # part of a clip in which the authors' rule looks for the apex; authors' code
@@ -62,7 +63,7 @@ def motion_curve(frames: np.ndarray) -> np.ndarray:
 
 def _check_grey(frames: np.ndarray) -> None:
     if frames.ndim != 3 or not len(frames):
-        raise ValueError(f"expected at least one grey frame, (T, H, W), got the shape {frames.shape}")
+        raise MerHfError(f"expected at least one grey frame, (T, H, W), got the shape {frames.shape}")
 
 
 def _smooth_thumbnails(frames: np.ndarray) -> np.ndarray:
@@ -98,7 +99,7 @@ def spot_apex(frames: np.ndarray, rule: str = "motion") -> int:
         ValueError: for another rule, or frames of another shape.
     """
     if rule not in ("motion", "authors"):
-        raise ValueError(f"rule must be 'motion' or 'authors', got {rule!r}")
+        raise MerHfError(f"rule must be 'motion' or 'authors', got {rule!r}")
     curve = motion_curve(frames) if rule == "motion" else _authors_curve(frames)
     apex = int(np.argmax(curve))
     return apex if curve[apex] > 1e-3 else len(frames) // 2  # a thousandth of a grey level is rounding
@@ -135,7 +136,7 @@ def magnify(frames: np.ndarray, fps: float, alpha: float, band: tuple[float, flo
         ValueError: for an option out of range, or a clip too short for the band.
     """
     if not (0 <= alpha < np.inf and wavelength > 0):
-        raise ValueError(f"expected alpha >= 0 and wavelength > 0, got alpha {alpha} and wavelength {wavelength}")
+        raise MerHfError(f"expected alpha >= 0 and wavelength > 0, got alpha {alpha} and wavelength {wavelength}")
     operator = band_pass_operator(torch.tensor([len(frames)]), fps, *band)[0].numpy()
     # filtering in time and splitting in space are both linear: filtered first, one clip is filtered, not each level
     changes = (operator @ frames.reshape(len(frames), -1).astype(np.float32)).reshape(frames.shape)
@@ -177,7 +178,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
     """
     matching = first.shape == second.shape and first.dtype == second.dtype == np.uint8
     if not matching or first.ndim != 2 or min(first.shape) < SMALLEST_FLOW:
-        raise ValueError(
+        raise MerHfError(
             f"flow needs two grey uint8 pictures of one size, at least {SMALLEST_FLOW} pixels a side, "
             f"got {first.dtype} {first.shape} and {second.dtype} {second.shape}"
         )
@@ -193,7 +194,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
         return np.moveaxis(flow, 2, 0)
     if method == "tvl1":
         return _tvl1_flow(first, second)
-    raise ValueError(f"flow method must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
+    raise MerHfError(f"flow method must be one of {', '.join(FLOW_METHODS)}, got {method!r}")
 
 
 def _tvl1_flow(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -266,7 +267,7 @@ def motion_energy(frames: np.ndarray, interval: int | None = None) -> np.ndarray
         interval = min(interval, len(frames) - 1)
         changes = frames[interval:] - frames[: len(frames) - interval]
     else:
-        raise ValueError(f"interval must be None or at least 1 frame, got {interval}")
+        raise MerHfError(f"interval must be None or at least 1 frame, got {interval}")
     energy = np.abs(changes).sum(0)
     return energy / max(float(energy.max()), 1e-6)
 

@@ -11,6 +11,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
 from .decoding_rcn import as_batch
+from .errors_rcn import MerHfError
 
 TASK = "micro-expression-classification"
 logger = logging.get_logger(__name__)
@@ -49,11 +50,11 @@ class MicroExpressionClassificationPipeline(Pipeline):
         return_action_units: bool = False,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         if top_k is not None and top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
+            raise MerHfError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
         given = {"fps": fps, "align": align, "face_problems": face_problems}
         preparation = {name: value for name, value in given.items() if value is not None}
         if return_action_units and not self.model.config.action_units:
-            raise ValueError("return_action_units needs a model that knows action units; its config lists none")
+            raise MerHfError("return_action_units needs a model that knows action units; its config lists none")
         answer = {"return_action_units": True} if return_action_units else {}
         return preparation, {}, answer if top_k is None else {"top_k": top_k, **answer}
 

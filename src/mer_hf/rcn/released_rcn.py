@@ -14,6 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .configuration_rcn import RcnConfig
+from .errors_rcn import MerHfError
 
 RELEASED = ("rcn", "rcn-a", "rcn-s", "rcn-w", "rcn-c")
 """The presets whose released network computes what it is defined to."""
@@ -29,7 +30,7 @@ def released_config(state_dict: dict[str, Tensor], preset: str) -> RcnConfig:
         ValueError: for a preset that was not released, or not in working order.
     """
     if preset not in RELEASED:
-        raise ValueError(f"there are no released weights for the preset {preset!r}; choose from {', '.join(RELEASED)}")
+        raise MerHfError(f"there are no released weights for the preset {preset!r}; choose from {', '.join(RELEASED)}")
     config = RcnConfig.preset(preset)
     name, _, _ = _section_names(config)
     sections = {int(found[1]) for key in state_dict if (found := re.match(rf"{name}\.(\d+)\.", key))}
@@ -65,7 +66,7 @@ def copy_released(state_dict: dict[str, Tensor], model: nn.Module) -> None:
         if name in given and given[name].shape != entry.shape
     ]
     if problems:
-        raise ValueError(f"these weights are not those of the released network: {'; '.join(problems)}")
+        raise MerHfError(f"these weights are not those of the released network: {'; '.join(problems)}")
     for name, entry in own.items():
         entry.copy_(given[name])
 

@@ -11,6 +11,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, is_model, r
 from torch import Tensor, nn
 from transformers import initialization as init
 
+from .errors_rcn import MerHfError
+
 
 def initialise_conv(conv: nn.Conv2d) -> None:
     """Kaiming's normal weights by fan-out, biases zero, as in the authors' release of 2020."""
@@ -111,7 +113,7 @@ def _build_stem(
     stem_class: type[nn.Module], variant: str, pretrained: bool, stem: dict[str, Any], **kwargs: Any
 ) -> nn.Module:
     if not kwargs.get("features_only"):
-        raise ValueError(f"{variant} has no classifier of its own: create it with features_only=True")
+        raise MerHfError(f"{variant} has no classifier of its own: create it with features_only=True")
     return build_model_with_cfg(
         stem_class,
         variant,

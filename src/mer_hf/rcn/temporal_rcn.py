@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .errors_rcn import MerHfError
+
 KERNELS = ("nearest", "bilinear", "bicubic", "box", "triangle", "cubic", "lanczos2", "lanczos3")
 """The eight interpolation methods of the authors' release; as in MATLAB's imresize, where the list comes from,
 `bilinear` and `triangle` name one kernel, and so do `bicubic` and `cubic`."""
@@ -52,12 +54,12 @@ def _kernel_values(x: Tensor, kernel: str) -> Tensor:
 
 def _check_lengths(lengths: Tensor, num_frames: int, max_length: int | None) -> int:
     if lengths.ndim != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
-        raise ValueError(f"lengths must be a non-empty vector of frame counts >= 1, got {lengths.tolist()}")
+        raise MerHfError(f"lengths must be a non-empty vector of frame counts >= 1, got {lengths.tolist()}")
     if num_frames < 1:
-        raise ValueError(f"num_frames must be >= 1, got {num_frames}")
+        raise MerHfError(f"num_frames must be >= 1, got {num_frames}")
     longest = int(lengths.max())
     if max_length is not None and max_length < longest:
-        raise ValueError(f"max_length is {max_length}, but the longest clip has {longest} frames")
+        raise MerHfError(f"max_length is {max_length}, but the longest clip has {longest} frames")
     return max_length or longest
 
 
@@ -77,10 +79,10 @@ def retime_operator(times: Tensor, num_frames: int | None = None) -> Tensor:
     """
     times = times.double()
     if times.ndim != 1 or times.numel() == 0 or not times.isfinite().all() or not (times.diff() > 0).all():
-        raise ValueError(f"times must be a non-empty vector of strictly increasing seconds, got {times.tolist()}")
+        raise MerHfError(f"times must be a non-empty vector of strictly increasing seconds, got {times.tolist()}")
     num_frames = len(times) if num_frames is None else num_frames
     if num_frames < 1:
-        raise ValueError(f"num_frames must be >= 1, got {num_frames}")
+        raise MerHfError(f"num_frames must be >= 1, got {num_frames}")
     wanted = times[0] + _even_positions(num_frames, times.device) * (times[-1] - times[0])
     after = torch.searchsorted(times, wanted, right=True).clamp(max=len(times) - 1)
     before = (after - 1).clamp(min=0)
@@ -110,7 +112,7 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
     """
     unknown = sorted(set(kernels) - set(KERNELS))
     if unknown:
-        raise ValueError(f"unknown kernels {unknown}; choose from {', '.join(KERNELS)}")
+        raise MerHfError(f"unknown kernels {unknown}; choose from {', '.join(KERNELS)}")
     counts = keep.sum(1)
     _check_lengths(counts, num_frames, None)
     # double precision keeps frames that lie exactly on the edge of a box on the same side for every length
@@ -208,14 +210,14 @@ def band_pass_operator(
     max_length = _check_lengths(lengths, 1, max_length)
     fps = torch.as_tensor(fps, dtype=torch.float64, device=lengths.device).expand(lengths.shape)
     if not (0 <= low < high) or not ((fps > 0) & fps.isfinite()).all():
-        raise ValueError(f"expected a band of 0 <= low < high Hz and fps > 0, got {low}..{high} Hz, fps {fps.tolist()}")
+        raise MerHfError(f"expected a band of 0 <= low < high Hz and fps > 0, got {low}..{high} Hz, fps {fps.tolist()}")
     orders = torch.arange(1, max_length, device=lengths.device)
     frequencies = orders * (fps / (2 * lengths))[:, None]
     # an order that lies on an end of the band must not fall out of it by rounding
     kept = (frequencies > low - 1e-9) & (frequencies < high + 1e-9) & (orders < lengths[:, None])
     if not kept.any(1).all():
         clip = int((~kept.any(1)).nonzero()[0])
-        raise ValueError(
+        raise MerHfError(
             f"clip {clip} has {int(lengths[clip])} frames at {float(fps[clip]):g} fps: it resolves multiples of "
             f"{float(fps[clip] / (2 * lengths[clip])):.3g} Hz, none of which lies in {low:g}..{high:g} Hz; "
             "widen the band or take a longer clip"
@@ -265,11 +267,11 @@ class TemporalJitter:
     def __post_init__(self) -> None:
         """Refuse what cannot be drawn from."""
         if not self.ratios or not all(0 <= ratio < 1 for ratio in self.ratios):
-            raise ValueError(f"jitter ratios must lie in [0, 1) and be at least one, got {self.ratios}")
+            raise MerHfError(f"jitter ratios must lie in [0, 1) and be at least one, got {self.ratios}")
         if not self.kernels or not set(self.kernels) <= set(KERNELS):
-            raise ValueError(f"jitter kernels must come from {', '.join(KERNELS)}, got {self.kernels}")
+            raise MerHfError(f"jitter kernels must come from {', '.join(KERNELS)}, got {self.kernels}")
         if self.drop not in ("ratio", "single"):
-            raise ValueError(f"jitter drop mode must be 'ratio' or 'single', got {self.drop!r}")
+            raise MerHfError(f"jitter drop mode must be 'ratio' or 'single', got {self.drop!r}")
 
     def kept_frames(self, lengths: Tensor, generator: torch.Generator, max_length: int | None = None) -> Tensor:
         """Draw the frames that stay: (B, S) bool for (B,) lengths, on the device of `lengths`."""

@@ -24,6 +24,7 @@ from transformers.processing_utils import VideosKwargs
 from transformers.utils import cached_file
 
 from .decoding_rcn import VideoError, as_batch, stream_video
+from .errors_rcn import MerHfError
 from .faces_rcn import ALIGNMENTS, FOLDER, MODELS, PROBLEMS, ClipFace, align_clip
 from .motion_rcn import FLOW_METHODS, flow_picture, magnify, optical_flow, spot_apex
 from .temporal_rcn import (
@@ -162,14 +163,14 @@ class RcnVideoProcessor(BaseVideoProcessor):
         choices |= {"interpolation": INTERPOLATIONS, "flow": FLOW_METHODS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+                raise MerHfError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         if self.num_channels not in CHANNELS[self.connectivity]:
-            raise ValueError(
+            raise MerHfError(
                 f"{self.connectivity} takes {CHANNELS[self.connectivity]} channels, got {self.num_channels}"
             )
         for name in ("margin", "magnification", "apex_window", "onset_window"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be 0 or more, got {getattr(self, name)}")
+                raise MerHfError(f"{name} must be 0 or more, got {getattr(self, name)}")
 
     # --- the face models travel with the processor ---
 
@@ -241,7 +242,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
         )
         total = len(crops)
         if apex is not None and not 0 <= apex < total:
-            raise ValueError(f"apex is frame {apex} of a clip of {total} frames")
+            raise MerHfError(f"apex is frame {apex} of a clip of {total} frames")
         seconds = np.array(times)
         step = seconds[-1] / (total - 1)
         if np.abs(seconds - step * np.arange(total)).max() > EVEN * step:
@@ -378,7 +379,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
         """
         unknown = sorted(set(options) - set(self.valid_kwargs.__annotations__))
         if unknown:
-            raise ValueError(f"the video processor has no options {unknown}; see RcnVideoProcessor")
+            raise MerHfError(f"the video processor has no options {unknown}; see RcnVideoProcessor")
         changed = copy.copy(self)
         vars(changed).update(options)
         changed._check()

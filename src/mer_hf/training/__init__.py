@@ -1,0 +1,1 @@
+"""From clips and a recipe to models, predictions and scores."""

@@ -1,0 +1,416 @@
+"""Cards of one real run, and of its results with something changed or missing."""
+
+import ast
+import copy
+import json
+import re
+import time
+from pathlib import Path
+
+import evaluate
+import pytest
+import yaml
+from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub.repocard_data import model_index_to_eval_results
+
+from mer_hf.commands import main
+from mer_hf.hub import cards
+from mer_hf.hub.cards import CardError, without_paths, write_card
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.training.drawn import drawn_config, score_drawn
+from mer_hf.training.recipe import parse_recipe
+from mer_hf.training.results import circumstances
+
+HUB_CARDS = Path(__file__).parents[2] / "hub_cards"
+CLASSES = ["negative", "positive", "surprise"]
+SCORES = ("uf1", "uar", "accuracy")
+GATED = "Research only, by a signed licence agreement; frames and anything made from them may not be passed on."
+OPTIONS = {
+    "seeds": 2,
+    "control": True,
+    "num_train_epochs": 1,
+    "use_cpu": True,
+    "learning_rate": 1e-5,
+    "model": {"image_size": [12, 12], "backbone_kwargs": {"width": 4}, "grid_size": 2},
+}
+DRAWN = {"dataset": "action-units", "protocol": "none", "drawn_fields": 100, "model": {"image_size": [12, 12]}}
+
+
+def argv_of(**options):
+    return [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}" for name, value in options.items()]
+
+
+@pytest.fixture(scope="module")
+def run_folder(make_clips, tmp_path_factory):
+    """A run of two seeds over two corpora: `odd` has one subject, `even` has three."""
+    folder = tmp_path_factory.mktemp("secret")
+    make_clips("flow", subjects=("s1", "s2", "s3", "s4"), repeats=2).save_to_disk(folder / "clips")
+    options = {**OPTIONS, "dataset": folder / "clips", "output_dir": folder / "out"}
+    assert main(["train", *argv_of(**options)]) == 0
+    return folder / "out"
+
+
+@pytest.fixture
+def results(run_folder):
+    return json.loads((run_folder / "results.json").read_text())
+
+
+@pytest.fixture
+def config(run_folder):
+    return json.loads((run_folder / "model" / "config.json").read_text())
+
+
+@pytest.fixture
+def card_of(tmp_path):
+    """Write results, configuration and notes into a folder, and the card from them; its text, without metadata."""
+
+    def card_of(results, config, notes=None):
+        (tmp_path / "results.json").write_text(json.dumps(results))
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        if notes is not None:
+            (tmp_path / "notes.md").write_text(notes)
+        card = write_card(tmp_path)
+        assert card == tmp_path / "README.md"
+        return ModelCard.load(card).text
+
+    return card_of
+
+
+def tables_of(text):
+    """Every table of a card: lists of rows, each a list of cells."""
+    found = [[]]
+    for line in text.splitlines():
+        if line.startswith("|"):
+            found[-1].append([cell.strip() for cell in line[1:-1].split("|")])
+        elif found[-1]:
+            found.append([])
+    return [table for table in found if table]
+
+
+def table_of(text, column):
+    """The table that has a column of this name: row name -> column name -> cell."""
+    (table,) = [table for table in tables_of(text) if column in table[0]]
+    return {row[0]: dict(zip(table[0][1:], row[1:], strict=True)) for row in table[2:]}
+
+
+def without(content, path):
+    """A copy of nested dicts without what lies at the path."""
+    content = copy.deepcopy(content)
+    inner = content
+    for name in path[:-1]:
+        inner = inner[name]
+    del inner[path[-1]]
+    return content
+
+
+def paths_in(content, path=()):
+    """The paths of all entries of nested dicts."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield (*path, name)
+            yield from paths_in(value, (*path, name))
+
+
+def numbers_in(text):
+    return set(re.findall(r"(?<![\w.])\d+(?:\.\d+)*(?![\w])", text))
+
+
+def floats_in(content):
+    if isinstance(content, dict | list):
+        for value in content.values() if isinstance(content, dict) else content:
+            yield from floats_in(value)
+    elif isinstance(content, float):
+        yield content
+
+
+def known_numbers(*contents):
+    """The numbers that may stand in a card: those of the files as they are, and with three decimals."""
+    return numbers_in(json.dumps(contents)) | {f"{number:.3f}" for number in floats_in(list(contents))}
+
+
+# --- the card of a run ---
+
+
+def test_a_run_leaves_its_results_and_a_card_in_the_model_folder(run_folder, results):
+    model = run_folder / "model"
+    beside = (model / "results.json").read_text()
+    assert json.loads(beside) == without_paths(results)
+    assert "secret" in json.dumps(results)
+    assert "secret" not in beside, "the way to a folder is nobody else's concern"
+    text = (model / "README.md").read_text()
+    assert write_card(model) == model / "README.md"
+    assert (model / "README.md").read_text() == text
+
+
+def test_notes_by_hand_outlive_another_start_of_the_run(run_folder, results):
+    (run_folder / "model" / "notes.md").write_text("Nobody has tried it outdoors.")
+    options = {**OPTIONS, "dataset": run_folder.parent / "clips", "output_dir": run_folder}
+    assert main(["train", *argv_of(**options)]) == 0
+    assert "\n\nNobody has tried it outdoors.\n\n" in (run_folder / "model" / "README.md").read_text()
+    (run_folder / "model" / "notes.md").unlink()
+
+
+def test_the_table_has_scores_and_intervals_of_each_corpus_and_of_all(results, config, card_of):
+    table = table_of(card_of(results, config), "UF1")
+    pooled = results["pooled"]
+    assert list(table) == ["even", "odd", "all"]
+    for name, scored in {**pooled["per_corpus"], "all": pooled}.items():
+        assert (table[name]["clips"], table[name]["subjects"]) == (str(scored["clips"]), str(scored["subjects"]))
+        for key, column in (("uf1", "UF1"), ("uar", "UAR"), ("accuracy", "accuracy")):
+            assert table[name][column].split(" [")[0] == f"{scored[key]:.3f}"
+            if name != "odd":  # of one subject
+                low, high = scored["interval"][key]
+                assert table[name][column] == f"{scored[key]:.3f} [{low:.3f}, {high:.3f}]"
+    assert {table["odd"]["subjects"], table["even"]["subjects"]} == {"1", "3"}
+    assert "[" not in table["odd"]["UF1"]
+
+
+def test_the_confusion_matrix_is_that_of_all_clips(results, config, card_of):
+    table = table_of(card_of(results, config), "surprise")
+    expected = zip(CLASSES, results["pooled"]["confusion"], strict=True)
+    assert table == {name: dict(zip(CLASSES, map(str, row), strict=True)) for name, row in expected}
+
+
+def test_seeds_control_classes_and_counts_are_told(results, config, card_of):
+    text = card_of(results, config)
+    mean, sd = results["mean"], results["sd"]
+    assert f"over seeds: UF1 {mean['uf1']:.3f} ({sd['uf1']:.3f}), UAR {mean['uar']:.3f}" in text
+    assert f"flow and folds: UF1 {results['control']['uf1']:.3f}, UAR {results['control']['uar']:.3f}" in text
+    assert "| classes | negative, positive, surprise |" in text
+    assert "Clips: 24, of 4 subjects; negative 8, positive 8, surprise 8; even 18, odd 6" in text
+    assert f"{results['wall_time_s']} s, processes: 1" in text
+    assert f"torch {results['versions']['torch']}" in text
+    assert "Leave one subject out" in text
+
+
+def test_the_metadata_has_the_scores_as_the_hub_reads_them(run_folder, results):
+    metadata = metadata_load(run_folder / "model" / "README.md")
+    assert metadata["library_name"] == "transformers"
+    assert metadata["pipeline_tag"] == "video-classification"
+    assert "datasets" not in metadata
+    name, measured = model_index_to_eval_results(metadata["model-index"])
+    assert name == "rcn-clips"
+    pooled = results["pooled"]
+    assert {(each.dataset_type, each.metric_type): each.metric_value for each in measured} == {
+        (corpus, metric): scored[metric]
+        for corpus, scored in {**pooled["per_corpus"], "clips": pooled}.items()
+        for metric in SCORES
+    }
+    assert {(each.task_type, each.dataset_config, each.verified) for each in measured} == {
+        ("video-classification", "3class", None)
+    }
+
+
+def test_the_recipe_runs_again_and_no_path_of_the_machine_is_told(run_folder, results, config, card_of, tmp_path):
+    text = card_of(results, config)
+    assert "secret" not in (tmp_path / "README.md").read_text()
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    again = circumstances(*parse_recipe([str(tmp_path / "recipe.yaml")]), 1, time.monotonic())["recipe"]
+    assert again.pop("dataset") == "clips"
+    told = {name: value for name, value in results["recipe"].items() if name not in ("dataset", "use_cpu", "bf16")}
+    assert {name: value for name, value in again.items() if name != "bf16"} == told
+
+
+def test_evaluate_prints_the_intervals_of_the_results(run_folder, results, capsys):
+    assert main(["evaluate", str(run_folder / "predictions.csv")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    printed = lines[lines.index("95 % intervals over resampled subjects") + 1 :]
+    pooled = results["pooled"]
+    for line, name, scored in zip(
+        printed, ("pooled", "corpus even"), (pooled, pooled["per_corpus"]["even"]), strict=False
+    ):
+        told = [f"{key} {low:.4f} to {high:.4f}" for key, (low, high) in scored["interval"].items()]
+        assert line.split() == f"{name} {scored['subjects']} subjects {' '.join(told)}".split()
+    assert printed[2] == ""  # a corpus of one subject has no interval
+
+
+# --- numbers come from the results alone ---
+
+
+def test_every_number_of_scores_and_training_stands_in_the_results(results, config, card_of):
+    text = card_of(results, config)
+    told = text[text.index("## Scores") : text.index("## Intended use")].replace("95 %", "")
+    told = told.replace("1.0e-05", "")  # how YAML writes a number that JSON writes as 1e-05
+    assert len(numbers_in(told)) > 30
+    assert numbers_in(told) - known_numbers(results, config) == set()
+
+
+def test_a_card_without_something_shows_no_number_in_its_place(results, config, card_of):
+    removed = [(path, without(results, path), config) for path in paths_in(results) if path[0] != "seeds"]
+    removed += [(path, results, without(config, path)) for path in paths_in(config)]
+    removed += [("all results", {}, config), ("all of the configuration", results, {})]
+    assert len(removed) > 150
+    for path, some_results, some_config in removed:
+        text = card_of(some_results, some_config)
+        told = text[text.index("## Scores") : text.index("## Intended use")].replace("95 %", "").replace("1.0e-05", "")
+        assert numbers_in(told) - known_numbers(some_results, some_config) == set(), path
+        assert not re.search(r"\bNone\b|\bnan\b|Undefined", text), path
+        assert not re.search(r"^#+ [^\n]*\n+(?=#+ |\Z)", text, re.MULTILINE), (path, "an empty heading")
+        assert not re.search(r"^- [^\n]*\n\n- ", text, re.MULTILINE), (path, "a list with a hole")
+        for table in tables_of(text):
+            assert {len(row) for row in table} == {len(table[0])}, path
+
+
+def test_a_score_that_was_not_measured_is_said_to_be_so(results, config, card_of):
+    del results["pooled"]["per_corpus"]["even"]["uf1"]
+    del results["mean"]["uar"]
+    text = card_of(results, config)
+    assert table_of(text, "UF1")["even"]["UF1"] == "not measured"
+    assert "UAR not measured" in text
+
+
+# --- other runs ---
+
+
+def test_averaged_seeds_are_scored_as_they_are_saved(results, config, card_of, tmp_path):
+    results["recipe"]["average_seeds"] = True
+    results["ensemble"]["uf1"] = 0.4321
+    text = card_of(results, {**config, "members": [{}, {}]})
+    assert table_of(text, "UF1")["all"]["UF1"].startswith("0.432 ")
+    assert "A prediction is the mean of 2 networks" in text
+    assert "| averaged networks | 2 |" in text
+    _, measured = model_index_to_eval_results(metadata_load(tmp_path / "README.md")["model-index"])
+    assert 0.4321 in [each.metric_value for each in measured if each.dataset_type == "clips"]
+
+
+def test_one_seed_and_one_corpus_make_one_row_and_no_spread(results, config, card_of):
+    results["recipe"] |= {"seeds": 1, "dataset": "synthetic"}
+    results["pooled"]["per_corpus"] = {"synthetic": results["pooled"].copy()}
+    del results["control"]
+    text = card_of(results, config)
+    assert list(table_of(text, "UF1")) == ["synthetic"]
+    assert "over seeds" not in text
+    assert "control" not in text.replace("control: true", "")
+    assert "The faces are drawn" in text
+
+
+def test_a_run_that_held_nobody_out_measured_nothing(results, config, card_of, tmp_path):
+    kept = ("counts", "data", "recipe", "versions", "num_processes", "wall_time_s")
+    results = {"folds": 0, **{name: results[name] for name in kept}}
+    results["recipe"]["protocol"] = "none"
+    text = card_of(results, config)
+    assert "was not measured. Nobody was held out." in text
+    assert "UF1" not in text
+    assert "model-index" not in metadata_load(tmp_path / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"protocol": "kfold", "num_folds": 2}, "Subjects in 2 parts"),
+        ({"protocol": "lovo"}, "scores say little about people"),
+        ({"folds": "s1,s2"}, "Only some of the folds were run: s1,s2."),
+        ({"model": "/home/somebody/model"}, "begun with the weights of the saved model `model`"),
+        ({"drawn_per_clip": 1}, "motion drawn from facial action units, fields: 1\n"),
+        ({"average_with": "default"}, "averaged with | the saved model `default`"),
+    ],
+)
+def test_what_is_special_of_a_run_is_told_in_words(options, told, results, config, card_of):
+    text = card_of({**results, "recipe": {**results["recipe"], **options}}, config)
+    assert told in text
+    assert "/home" not in text
+
+
+@pytest.mark.parametrize(
+    ("preset", "papers"),
+    [
+        ("rcn-a", {"xia2018spontaneous", "xia2020revealing"}),
+        ("strcn-g", {"xia2018spontaneous", "xia2020spatiotemporal"}),
+        ("mer-rcnn", {"xia2018spontaneous", "xia2020spatiotemporal"}),
+    ],
+)
+def test_the_papers_of_the_preset_are_cited(preset, papers, results, config, card_of):
+    results["recipe"]["preset"] = preset
+    assert set(re.findall(r"@\w+\{(\w+),", card_of(results, config))) == papers
+
+
+@pytest.mark.parametrize(
+    ("shape", "told"),
+    [
+        ({"connectivity": "appearance", "num_frames": 30}, "30 grey frames as one matrix"),
+        ({"connectivity": "sequence", "num_frames": 16}, "sequence: 16 frames, 12 x 12 pixels"),
+    ],
+)
+def test_the_input_is_described(shape, told, results, config, card_of):
+    assert told in card_of(results, {**config, **shape})
+
+
+def test_the_terms_of_a_gated_corpus_hold_for_the_model(results, config, card_of, tmp_path):
+    results["data"] = {"license": GATED, "homepage": "https://corpus.org", "citation": "A. Author", "description": ""}
+    results["recipe"]["data_dir"] = "/home/somebody/corpus"
+    text = card_of(results, config)
+    assert f"{GATED} No frame of it is in here." in text
+    assert "Please cite: A. Author" in text
+    assert "--data_dir" in text
+    assert "somebody" not in text
+    metadata = metadata_load(tmp_path / "README.md")
+    assert (metadata["license"], metadata["license_link"]) == ("other", "https://corpus.org")
+    results["data"]["license"] = "Apache-2.0"
+    assert "Apache-2.0: code, weights" in card_of(results, config)
+    assert metadata_load(tmp_path / "README.md")["license"] == "apache-2.0"
+
+
+def test_a_model_of_drawn_motion_has_its_scores_and_units_and_no_held_out_ones(card_of, tmp_path):
+    recipe, arguments = parse_recipe(argv_of(**DRAWN, use_cpu=True))
+    model = RcnForVideoClassification(drawn_config(recipe)).eval()
+    model.config.trained_on = "No face was seen."
+    results = {
+        "drawn_motion": dict(score_drawn(model, count=30)),
+        "data": {"license": "Apache-2.0"},
+        **circumstances(recipe, arguments, 1, time.monotonic()),
+    }
+    text = card_of(results, model.config.to_dict())
+    table = table_of(text, "UF1")
+    assert list(table) == list(results["drawn_motion"])
+    assert all(row["UF1"] == f"{results['drawn_motion'][name]['uf1']:.3f}" for name, row in table.items())
+    assert "**No face was seen.**" in text
+    assert "AU1, AU2, AU4" in text
+    assert "Fields of motion, for each network: 100" in text
+    assert "not measured" not in text
+    metadata = metadata_load(tmp_path / "README.md")
+    assert "facial-action-units" in metadata["tags"]
+    assert "model-index" not in metadata
+
+
+def test_scores_on_further_clips_are_shown_by_name(results, config, card_of, tmp_path):
+    scored = results["pooled"]["per_corpus"]["even"]
+    results["evaluations"] = {"rendered clips": {**scored, "action_unit_f1": 0.631}, "another": {"uf1": 0.5}}
+    text = card_of(results, config)
+    table = table_of(text, "F1 of action units")
+    assert table["rendered clips"]["F1 of action units"] == "0.631"
+    assert table["rendered clips"]["UF1"].startswith(f"{scored['uf1']:.3f} [")
+    assert (table["another"]["UF1"], table["another"]["UAR"]) == ("0.500", "not measured")
+    _, measured = model_index_to_eval_results(metadata_load(tmp_path / "README.md")["model-index"])
+    assert [each.metric_value for each in measured if each.dataset_name == "another"] == [0.5]
+
+
+def test_a_folder_without_results_gets_no_card(tmp_path):
+    with pytest.raises(CardError, match=r"results\.json cannot be read.*a card is written from a run"):
+        write_card(tmp_path)
+    (tmp_path / "results.json").write_text("{")
+    with pytest.raises(CardError, match=r"results\.json is not JSON"):
+        write_card(tmp_path)
+    (tmp_path / "results.json").write_text("[]")
+    with pytest.raises(CardError, match=r"must give values by name, found a list"):
+        write_card(tmp_path)
+    assert not (tmp_path / "README.md").exists()
+
+
+# --- hub_cards ---
+
+
+def test_the_template_is_the_one_in_hub_cards():
+    assert (HUB_CARDS / "model_card.md").samefile(cards.TEMPLATE)
+
+
+def test_the_example_of_the_metric_card_gives_what_the_card_says(monkeypatch):
+    monkeypatch.chdir(HUB_CARDS.parent)
+    card = (HUB_CARDS / "metric" / "README.md").read_text()
+    example, told = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    *steps, last = example.strip().splitlines()
+    names = {}
+    exec("\n".join(steps), names)
+    assert eval(last, names) == ast.literal_eval(told)
+    assert isinstance(names["metric"], evaluate.Metric)
+    assert {"evaluate", "metric"} <= set(yaml.safe_load(card.split("---\n")[1])["tags"])

@@ -1,0 +1,102 @@
+"""The model in the package: it answers without a name or a network, and knows motion that it has not been shown."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+from transformers import pipeline
+
+from mer_hf.drawn.rendering import render_clip
+from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.hub.cards import write_card
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.rcn.pipeline_rcn import TASK
+from mer_hf.training.drawn import score_drawn
+
+CLASSES = ("negative", "positive", "surprise")
+
+
+@pytest.fixture(scope="module")
+def classify():
+    return pipeline(TASK, model=str(DEFAULT_MODEL), device="cpu", fps=100.0, return_action_units=True)
+
+
+def clip_of(subject, shown):
+    return render_clip(subject=subject, clip=subject, emotion_class=shown, fps=100.0)
+
+
+def test_a_pipeline_without_a_model_answers_offline_and_says_what_it_was_trained_on(tmp_path):
+    program = (
+        "import mer_hf; from transformers import pipeline; from mer_hf.drawn.rendering import render_clip\n"
+        f"classify = pipeline({TASK!r}, device='cpu')\n"
+        "clip = render_clip(subject=50, clip=0, emotion_class='positive', fps=50.0)\n"
+        "print(classify(clip.frames, top_k=1)[0]['label'])\n"
+        "pipeline('micro-expression-classification', device='cpu')\n"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() in CLASSES
+    assert done.stderr.count("trained on motion drawn from facial action units") == 1
+
+
+def test_it_is_small_and_has_a_card():
+    sizes = {path.name: path.stat().st_size for path in DEFAULT_MODEL.iterdir()}
+    model = {"config.json", "model.safetensors", "video_preprocessor_config.json"}
+    assert set(sizes) == {"README.md", "notes.md", "results.json"} | model
+    assert sum(sizes.values()) < 2**20
+
+
+def test_its_card_is_the_one_that_its_results_give(tmp_path):
+    folder = Path(shutil.copytree(DEFAULT_MODEL, tmp_path / "model"))
+    assert write_card(folder).read_text() == (DEFAULT_MODEL / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_it_scores_on_drawn_motion_what_its_results_say():
+    model = RcnForVideoClassification.from_pretrained(DEFAULT_MODEL).eval()
+    told = json.loads((DEFAULT_MODEL / "results.json").read_text())["drawn_motion"]
+    found = dict(score_drawn(model))
+    assert {name: scored["uf1"] for name, scored in found.items()} == pytest.approx(
+        {name: scored["uf1"] for name, scored in told.items()}, abs=0.005
+    )
+    assert min(scored["uf1"] for scored in found.values()) >= 0.9
+
+
+def test_a_still_face_gets_no_confident_answer(classify):
+    frames = clip_of(60, "positive").frames
+    still = np.repeat(frames[:1], 12, axis=0)
+    assert classify(still)[0]["score"] < 0.6
+    noisy = (still + np.random.default_rng(0).normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8)
+    assert classify(noisy)[0]["score"] < 0.8
+
+
+def test_a_mirrored_clip_has_the_same_answer(classify):
+    frames = clip_of(61, "positive").frames
+    first, mirrored = classify([frames, frames[:, :, ::-1].copy()])
+    assert first[0]["label"] == mirrored[0]["label"]
+    assert first[0]["score"] == pytest.approx(mirrored[0]["score"], abs=0.1)
+
+
+@pytest.mark.slow
+def test_it_recognises_rendered_clips_of_unseen_identities_and_the_units_that_move(classify):
+    labels, predicted, moved, told = [], [], [], []
+    units = classify.model.config.action_units
+    for subject in range(50, 70):
+        for shown in CLASSES:
+            clip = clip_of(subject, shown)
+            best = classify(clip.frames)[0]
+            labels.append(shown)
+            predicted.append(best["label"])
+            moved.append([unit in clip.action_units for unit in units])
+            told.append([best["action_units"][f"AU{unit}"] > 0.5 for unit in units])
+    assert f1_score(labels, predicted, average="macro") >= 0.75
+    shown = np.any(moved, axis=0)
+    assert f1_score(np.array(moved)[:, shown], np.array(told)[:, shown], average="macro", zero_division=0) >= 0.6

@@ -1,0 +1,313 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Array2D, Array3D, Array4D, ClassLabel, Dataset, Features, Image, List, Value, load_from_disk
+from PIL import Image as Picture
+
+from mer_hf.rcn.decoding_rcn import VideoError
+from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor, collate_sequences
+from mer_hf.training.clips import DatasetError, _apex_index, check_dataset, prepare, ready_input, samples, with_identity
+
+PROCESSORS = {
+    "geometric": {"num_channels": 3, "num_frames": 1, "crop_size": {"height": 32, "width": 32}},
+    "appearance": {"num_channels": 1, "num_frames": 9, "interpolation": "linear"},
+    "sequence": {"num_channels": 3, "num_frames": 4, "interpolation": "tim"},
+}
+
+
+def processor_of(connectivity, **options):
+    size = {"height": 16, "width": 12}
+    options = {"align": "none", **PROCESSORS[connectivity], **options}
+    return RcnVideoProcessor(connectivity=connectivity, size=size, **options)
+
+
+def replaced(dataset, row, **values):
+    """The dataset with other values in one row."""
+    rows = dataset.to_list()
+    rows[row] = {**rows[row], **values}
+    return Dataset.from_list(rows, features=dataset.features)
+
+
+# --- what a dataset must have ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "column"), [("flow", "flow"), ("picture", "flow"), ("video", "pixel_values_videos"), ("frames", "frames")]
+)
+def test_the_input_column_is_found(make_clips, kind, column):
+    assert check_dataset(make_clips(kind)) == column
+
+
+def test_the_readiest_of_several_input_columns_is_taken(make_clips):
+    frames, flow, video = (make_clips(kind) for kind in ("frames", "flow", "video"))
+    both = frames.add_column("flow", flow["flow"][:], feature=flow.features["flow"])
+    assert check_dataset(both) == "flow"
+    values = video["pixel_values_videos"][:]
+    assert check_dataset(both.add_column("pixel_values_videos", values, feature=video.features["pixel_values_videos"]))
+    assert check_dataset(video.add_column("flow", flow["flow"][:], feature=flow.features["flow"])) == (
+        "pixel_values_videos"
+    )
+
+
+@pytest.mark.parametrize(("column", "message"), [("subject", "'subject'"), ("label", "'label'"), ("flow", "frames, ")])
+def test_a_missing_column_is_named_beside_those_that_are_there(make_clips, column, message):
+    dataset = make_clips("flow").remove_columns(column)
+    with pytest.raises(DatasetError, match=message) as refused:
+        check_dataset(dataset)
+    assert str(refused.value).endswith("its columns are " + ", ".join(dataset.column_names))
+
+
+def test_a_label_must_be_a_class_label(make_clips):
+    dataset = make_clips("flow").cast_column("label", Value("int64"))
+    with pytest.raises(DatasetError, match="ClassLabel"):
+        check_dataset(dataset)
+
+
+def test_an_empty_dataset_is_refused(make_clips):
+    with pytest.raises(DatasetError, match="no rows"):
+        check_dataset(make_clips("flow").select([]))
+
+
+@pytest.mark.parametrize("unset", [-1, None])
+def test_a_label_that_is_not_set_is_refused_with_its_row(make_clips, unset):
+    with pytest.raises(DatasetError, match="1 rows have no label, the first is row 4"):
+        check_dataset(replaced(make_clips("frames"), 4, label=unset))
+
+
+def test_clips_get_an_identity_where_they_have_none(make_clips):
+    dataset = with_identity(make_clips("flow").remove_columns(["clip_id", "corpus"]))
+    assert len(set(dataset["clip_id"])) == len(dataset)
+    assert all(name.startswith(f"{row}/") for name, row in zip(dataset["clip_id"], dataset["subject"], strict=True))
+    assert set(dataset["corpus"]) == {"dataset"}
+
+
+def test_clips_keep_the_identity_they_have(make_clips):
+    dataset = make_clips("flow")
+    assert with_identity(dataset).to_dict() == dataset.to_dict()
+
+
+def test_a_repeated_clip_id_is_refused(make_clips):
+    dataset = make_clips("frames")
+    with pytest.raises(DatasetError, match=f"{dataset['clip_id'][2]!r} stands twice"):
+        with_identity(replaced(dataset, 5, clip_id=dataset["clip_id"][2]))
+
+
+# --- frames ---
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda frames: frames[:1], "at least 2 frames"),
+        (lambda frames: [], "empty"),
+        (lambda frames: [*frames[:2], {"bytes": b"no picture", "path": None}], "frame 2"),
+        (lambda frames: [*frames[:2], {"bytes": None, "path": "/nowhere/img3.jpg"}], "/nowhere/img3.jpg"),
+        (lambda frames: None, "clip"),
+    ],
+    ids=["one frame", "no frames", "damaged frame", "missing file", "no value"],
+)
+def test_a_clip_that_cannot_be_used_is_named(make_clips, spoil, message):
+    dataset = make_clips("frames")
+    dataset = replaced(dataset, 3, frames=spoil(dataset[3]["frames"]))
+    with pytest.raises(VideoError, match=message) as refused:
+        samples(dataset, processor_of("sequence"))
+    assert str(refused.value).startswith(f"clip {dataset['clip_id'][3]}: ")
+
+
+@pytest.mark.parametrize("apex", ["99", "the fifth"])
+def test_an_apex_that_is_no_frame_of_its_clip_is_refused_with_the_clip(make_clips, apex):
+    dataset = replaced(make_clips("frames"), 1, apex=apex)
+    with pytest.raises(VideoError, match=f"clip {dataset['clip_id'][1]}: "):
+        samples(dataset, processor_of("geometric"))
+
+
+def test_the_released_apex_decides_which_motion_is_seen_and_none_is_spotted(make_clips):
+    dataset = make_clips("frames").select([0])
+    processor = processor_of("geometric")
+    by_apex = {}
+    for apex in ("41", "44", None):
+        (sample,) = samples(replaced(dataset, 0, apex=apex), processor)
+        index = None if apex is None else int(apex) - 40
+        expected = processor.clip_sequence(dataset[0]["frames"], index, fps=100.0, windows=True)
+        np.testing.assert_array_equal(sample["sequence"].frames, expected.frames)
+        by_apex[apex] = sample["sequence"].frames
+    assert not np.array_equal(by_apex["41"], by_apex["44"])
+
+
+def test_released_frame_numbers_may_be_numbers_or_text(make_clips):
+    text = make_clips("frames").select([0, 1])
+    numbers = text.cast_column("onset", Value("int64")).cast_column("apex", Value("int64"))
+    for one, other in zip(
+        samples(text, processor_of("geometric")), samples(numbers, processor_of("geometric")), strict=True
+    ):
+        np.testing.assert_array_equal(one["sequence"].frames, other["sequence"].frames)
+
+
+@pytest.mark.parametrize("connectivity", PROCESSORS)
+def test_training_clips_and_videos_of_the_pipeline_become_the_same_input(make_clips, connectivity):
+    dataset = make_clips("frames").select([0, 4, 8]).remove_columns(["fps", "onset", "apex"])
+    processor = processor_of(connectivity)
+    for sample, row in zip(samples(dataset, processor), dataset, strict=True):
+        trained_on = processor.model_input(**collate_sequences([sample["sequence"]]))
+        seen = processor(row["frames"], return_tensors="pt")["pixel_values_videos"]
+        assert seen.shape == (1, processor.num_frames, processor.num_channels, 16, 12)
+        assert seen.std() > 0
+        torch.testing.assert_close(trained_on, seen, rtol=0, atol=0)
+        assert sample["label"] == row["label"]
+
+
+def test_clips_of_any_length_keep_the_order_of_the_rows(make_clips):
+    dataset = make_clips("frames")
+    lengths = [len(frames) for frames in dataset["frames"]]
+    assert len(set(lengths)) > 1
+    assert [len(sample["sequence"].frames) for sample in samples(dataset, processor_of("sequence"))] == lengths
+
+
+# --- the cache ---
+
+
+@pytest.fixture
+def count_preparations(monkeypatch):
+    """Count the clips that are prepared, by a function that the fingerprint of the cache does not see."""
+    counted = []
+    real = RcnVideoProcessor.clip_sequence
+
+    def counting(processor, frames, *args, **kwargs):
+        counted.append(len(frames))
+        return real(processor, frames, *args, **kwargs)
+
+    monkeypatch.setattr(RcnVideoProcessor, "clip_sequence", counting)
+    return counted
+
+
+def test_what_was_prepared_is_found_again_and_other_options_code_or_rows_prepare_anew(
+    make_clips, tmp_path, count_preparations, monkeypatch
+):
+    folder = tmp_path / "clips"
+    make_clips("frames").save_to_disk(folder)
+
+    def prepared(processor=None, select=None):
+        dataset = load_from_disk(folder)
+        dataset = dataset if select is None else dataset.select(select)
+        before = len(count_preparations)
+        made = prepare(dataset, processor or processor_of("sequence"))
+        return len(count_preparations) - before, made.with_format("numpy")[0]["frames"]
+
+    first, frames = prepared()
+    again, found = prepared()
+    assert (first, again) == (9, 0)
+    np.testing.assert_array_equal(found, frames)
+    narrower, other = prepared(RcnVideoProcessor(**{**processor_of("sequence").to_dict(), "num_channels": 1}))
+    assert narrower == 9
+    assert other.shape[1] == 1
+    assert prepared(select=[0, 1])[0] == 2
+    assert prepared()[0] == 0
+    monkeypatch.setattr("mer_hf.training.clips._code_digest", lambda: "the code of tomorrow")
+    assert prepared()[0] == 9
+
+
+def test_the_key_of_the_cache_follows_the_code_of_the_hub_room(monkeypatch, tmp_path):
+    from mer_hf.training import clips as preparation
+
+    (tmp_path / "rcn").mkdir()
+    code = tmp_path / "rcn" / "motion_rcn.py"
+    code.write_text("one = 1\n")
+    monkeypatch.setattr(preparation, "__file__", str(tmp_path / "preparation.py"))
+    before = preparation._code_digest()
+    assert preparation._code_digest() == before
+    code.write_text("one = 2\n")
+    assert preparation._code_digest() != before
+
+
+# --- ready inputs ---
+
+
+def test_a_ready_flow_is_a_sequence_of_one_frame_without_reference(make_clips):
+    dataset = make_clips("flow")
+    processor = RcnVideoProcessor(align="none", size={"height": 12, "width": 12})
+    for sample, row in zip(samples(dataset, processor), dataset.with_format("numpy"), strict=True):
+        assert isinstance(sample["sequence"], ClipSequence)
+        np.testing.assert_array_equal(sample["sequence"].frames, row["flow"][None])
+        assert sample["sequence"].reference.shape == (0, 2, 12, 12)
+        assert sample["label"] == row["label"]
+
+
+def test_ready_flow_of_several_sizes_is_brought_to_that_of_the_model():
+    flow = [np.ones((2, 3, 3)), np.ones((2, 32, 24))]
+    first, second = samples(with_input("flow", flow, NESTED), processor_of("geometric"))
+    np.testing.assert_allclose(first["sequence"].frames[0, :, 0, 0], [4, 16 / 3], rtol=1e-6)
+    np.testing.assert_allclose(second["sequence"].frames[0, :, 0, 0], [0.5, 0.5], rtol=1e-6)
+    assert first["sequence"].frames.shape == second["sequence"].frames.shape == (1, 2, 16, 12)
+
+
+def test_mid_grey_of_a_flow_picture_is_no_motion():
+    picture = np.full((2, 3, 3), 127, np.uint8)
+    picture[0, 0], picture[1, 2] = (0, 255, 51), 128
+    label = {"label": 0, "subject": "s1"}
+    features = Features({"label": ClassLabel(names=["a"]), "subject": Value("string"), "flow": Image()})
+    dataset = Dataset.from_list([{**label, "flow": Picture.fromarray(picture)}], features=features)
+    flow = ready_input(dataset, 0, "flow")
+    assert flow.shape == (1, 3, 2, 3)
+    assert flow.dtype == np.float32
+    np.testing.assert_allclose(flow[0, :, 0, 0], [-1, 1, -0.6])
+    np.testing.assert_allclose(flow[0, :, 0, 1:], -flow[0, :, 1, 2:].repeat(2, 1), atol=1e-6)
+
+
+def test_a_ready_video_is_taken_as_it_is(make_clips):
+    dataset = make_clips("video")
+    for sample, row in zip(samples(dataset, processor_of("appearance")), dataset.with_format("numpy"), strict=True):
+        np.testing.assert_array_equal(sample["pixel_values_videos"], row["pixel_values_videos"])
+        assert sample["pixel_values_videos"].dtype == np.float32
+
+
+def with_input(column, values, feature):
+    features = {"label": ClassLabel(names=["a"]), "subject": Value("string"), "clip_id": Value("string")}
+    rows = [{"label": 0, "subject": "s1", "clip_id": f"clip{row}", column: value} for row, value in enumerate(values)]
+    return Dataset.from_list(rows, features=Features({**features, column: feature}))
+
+
+NESTED = List(List(List(Value("float32"))))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        (with_input("flow", [np.zeros((3, 3))], Array2D((3, 3), "float32")), "clip clip0: flow must have 3 dimensions"),
+        (with_input("flow", [np.zeros((1, 2, 3, 3))], Array4D((1, 2, 3, 3), "float32")), "3 dimensions.*1, 2, 3, 3"),
+        (with_input("pixel_values_videos", [np.zeros((2, 3, 3))], Array3D((2, 3, 3), "float32")), "4 dimensions"),
+        (with_input("flow", [np.zeros((2, 3, 3)), np.zeros((3, 3, 3))], NESTED), r"shapes.*1, 2, 16.*1, 3, 16"),
+        (
+            with_input(
+                "pixel_values_videos",
+                [np.zeros((2, 1, 3, 3)), np.zeros((4, 1, 3, 3))],
+                Array4D((None, 1, 3, 3), "float32"),
+            ),
+            r"shapes.*2, 1, 3, 3.*4, 1, 3, 3",
+        ),
+        (with_input("flow", [np.zeros((2, 3, 3)), [[[1.0], [1.0, 2.0]]]], NESTED), "clip clip1: "),
+        (with_input("flow", [np.zeros((2, 3, 3)), None], NESTED), "clip clip1: flow is empty"),
+        (
+            with_input("flow", [Picture.new("RGB", (3, 3)), {"bytes": b"no picture", "path": None}], Image()),
+            "clip clip1: .*cannot identify",
+        ),
+    ],
+    ids=["rank 2", "rank 4", "video of rank 3", "two depths", "two lengths", "ragged", "none", "damaged picture"],
+)
+def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
+    with pytest.raises(DatasetError, match=message):
+        samples(dataset, processor_of("geometric"))
+
+
+@pytest.mark.parametrize(
+    ("row", "total", "index"),
+    [
+        ({"onset": 100, "apex": 120, "offset": 140}, 41, 20),
+        ({"onset": 100, "apex": 120, "offset": 140}, 21, 10),  # every second frame is missing
+        ({"onset": "100", "apex": "140", "offset": "140"}, 41, 40),
+        ({"onset": 100, "apex": 120}, 41, 20),
+        ({"onset": 100, "apex": None, "offset": 140}, 41, None),
+        ({}, 41, None),
+    ],
+)
+def test_the_apex_is_found_among_the_frames(row, total, index):
+    assert _apex_index(row, total) == index
