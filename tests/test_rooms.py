@@ -72,7 +72,7 @@ def violations(path, source):
     if here == "rcn":
         own = [written for module, _, written in imports(path, source) if module.split(".")[0] == "mer_hf"]
         found += [f"{path}: {line}" for line in own if not re.match(r"from \.\w+_rcn import [^*]", line)]
-    if "commands" in rooms_of(path, source):
+    if here != "commands" and "commands" in rooms_of(path, source):
         found.append(f"{path} imports commands")
     return found
 
@@ -116,7 +116,7 @@ def test_a_forbidden_import_is_found(path, source):
         ("corpora/casme2.py", "from .builder import CorpusBuilder\nfrom ..labels import LabelSet"),
         ("rcn/modeling_rcn.py", "import torch\nfrom .configuration_rcn import RcnConfig"),
         ("training/runs.py", "from mer_hf.rcn.modeling_rcn import RcnModel\nfrom mer_hf import protocols"),
-        ("commands/train.py", "from mer_hf import __version__\nfrom .corpora import load_corpus"),
+        ("commands/train.py", "from mer_hf import __version__\nfrom mer_hf.corpora import load_corpus"),
     ],
 )
 def test_an_allowed_import_is_not(path, source):
