@@ -278,10 +278,10 @@ def benchmark_loso(rounds: int) -> None:
         }
         with contextlib.redirect_stdout(sys.stderr):
             Dataset.from_dict(columns, Features(features)).save_to_disk(f"{folder}/clips")
-        scripts = Path(__file__).parent
+        scripts = Path(__file__).parent  # two processes of one thread each: a launcher is what is measured
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
         recipe = [str(scripts / "train.py"), str(scripts / "recipes" / "rcn-best.yaml"), "--dataset", f"{folder}/clips"]
-        command = [*launch, *recipe, "--output_dir", f"{folder}/run"]
+        command = [*launch, *recipe, "--output-dir", f"{folder}/run"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
         results = json.loads(Path(f"{folder}/run/results.json").read_text())
     images = 60 * 442 * 68  # the 67 / 68 of 68 folds, and once all

@@ -1,43 +1,47 @@
 """Does the project's own recipe beat the published ones? Prints the table of the README; resumes where it was stopped.
 
-    python scripts/compare.py [--num_proc 2] [--output_dir runs/compare] [--seeds 3] [--data_dir DIR]
+    torchrun --nproc_per_node 2 scripts/compare.py [--output-dir runs/compare] [--seeds 3] [--data-dir DIR]
 
-Runs RCN, RCN-A, RCN-S and RCN-W with the training of their release, and `rcn-best`, leave one subject out, and beside
-them the classical control. The corpus is the embedded one, of other subjects and at a size at which the motion is a
-fraction of a pixel; `--data_dir` names another folder that `mer-hf synthesize` wrote.
+Runs RCN, RCN-A, RCN-S and RCN-W with the training of their release, and `rcn-best`, leave one subject out, and the
+classical control. The corpus is the embedded one, of other subjects and at a size at which the motion is a fraction of a
+pixel; `--data-dir` names another folder that `mer-hf synthesize` wrote. The processes of torchrun share the folds.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from mer_hf.drawn.embedded import synthesize
-from sanity import run
+from filelock import FileLock
 
-RECIPES = ("rcn", "rcn-a", "rcn-s", "rcn-w", "rcn-best")
+import mer_hf
+from mer_hf.drawn.embedded import synthesize
+from sanity import RECIPES, print_table, row
+
+NAMES = ("rcn", "rcn-a", "rcn-s", "rcn-w", "rcn-best")
 SUBJECTS, SIZE, SEED = 12, 96, 1
 
 
 def main() -> None:
     """Run everything, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/compare"))
-    parser.add_argument("--num_proc", type=int, default=2, help="processes that share the folds (default: 2)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each recipe (default: 3)")
-    parser.add_argument("--data_dir", type=Path, help="of a synthetic corpus (default: it is rendered)")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/compare"))
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of each recipe (%(default)s)")
+    parser.add_argument("--data-dir", type=Path, help="folder of a synthetic corpus (it is rendered)")
     arguments = parser.parse_args()
     corpus = arguments.data_dir or arguments.output_dir / "corpus"
-    if not corpus.exists():
-        synthesize(corpus, subjects=SUBJECTS, size=SIZE, seed=SEED, num_proc=arguments.num_proc)
-    options = ("--data_dir", str(corpus), "--seeds", str(arguments.seeds), "--control", "true")
+    arguments.output_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(arguments.output_dir / ".corpus.lock"):  # one process renders, the others wait
+        if not corpus.exists():
+            synthesize(corpus, subjects=SUBJECTS, size=SIZE, seed=SEED, num_proc=2)
+    dataset = mer_hf.load_dataset("synthetic", corpus)
     rows = {}
-    for name in RECIPES:
-        rows[name] = run(f"{name}.yaml", arguments.output_dir / name, arguments.num_proc, *options)
-    control = json.loads((arguments.output_dir / RECIPES[-1] / "results.json").read_text())["control"]
-    rows["PCA and RBF machine"] = {"uf1": control["uf1"], "sd": 0.0, "uar": control["uar"]}
-    print(f"\n{'':20}  UF1    (sd)      UAR")
-    for name, row in rows.items():
-        print(f"{name:20}  {row['uf1']:.3f}  ({row['sd']:.3f})  {row['uar']:.3f}")
+    for name in NAMES:
+        folder = arguments.output_dir / name
+        outcome = mer_hf.train(RECIPES / f"{name}.yaml", dataset, folder, seeds=arguments.seeds, control=name == NAMES[-1])
+        rows[name] = row(outcome)
+    if outcome is not None:
+        control = outcome.scores["control"]
+        rows["PCA and RBF machine"] = control["uf1"], 0.0, control["uar"]
+    print_table(rows)
 
 
 if __name__ == "__main__":

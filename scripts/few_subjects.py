@@ -1,6 +1,6 @@
 """What are the clips of few subjects good for? Makes the table and the plot of the README.
 
-    python scripts/few_subjects.py [--output_dir runs/few-subjects] [--plot hub_cards/few_subjects.png]
+    python scripts/few_subjects.py [--output-dir runs/few-subjects] [--plot hub_cards/few_subjects.png]
 
 On rendered faces, through detection, alignment and DIS flow: networks are trained on the clips of 3, 6 and 12 subjects,
 and scored on those of 16 others. Beside them stand the model in the package, which has seen no clip, the average of the
@@ -16,45 +16,36 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from mer_hf import RcnForVideoClassification, RcnVideoProcessor, load_corpus
+import mer_hf
 from mer_hf.drawn.embedded import synthesize
-from mer_hf.hub import DEFAULT_MODEL
-from mer_hf.metrics import scores
-from mer_hf.training.clips import samples
-from mer_hf.training.recipe import parse_recipe
-from mer_hf.training.trainer import build_config, many_small_steps, predict, train
+from mer_hf.training.trainer import many_small_steps
 
 RECIPES = Path(__file__).parent / "recipes"
 SIZES, POOL, SUBJECTS, SIZE, CORPUS_SEED = (3, 6, 12), 16, 32, 128, 2
 PACKAGED, CLIPS, AVERAGE, JOINT = "packaged, as it is", "clips only", "their average", "joint"
 
 
-def measure(corpus: Path, seeds: int, num_proc: int) -> Iterator[dict]:
+def measure(corpus: Path, seeds: int) -> Iterator[dict[str, str | int | float]]:
     """UF1 of every way on the held-out subjects: `way`, `subjects`, `seed`, `uf1`."""
-    dataset = load_corpus("synthetic", corpus, num_proc=num_proc)
-    packaged, processor = (
-        kind.from_pretrained(DEFAULT_MODEL) for kind in (RcnForVideoClassification, RcnVideoProcessor)
-    )
-    clips = samples(dataset, processor, num_proc)
+    dataset = mer_hf.load_dataset("synthetic", corpus)
+    packaged = mer_hf.open_model("default")
     names = sorted(set(dataset["subject"]))
-    held_out = [clip for clip, subject in zip(clips, dataset["subject"], strict=True) if subject in names[POOL:]]
-    recipes = {
-        way: parse_recipe([str(RECIPES / name)]) for way, name in ((CLIPS, "rcn-best.yaml"), (JOINT, "joint.yaml"))
-    }
+    held_out = dataset.filter(lambda row: row["subject"] in names[POOL:])
 
-    def uf1(model: RcnForVideoClassification) -> float:
-        told = predict(model, held_out, processor).logits.argmax(1)
-        return scores([clip["label"] for clip in held_out], told.tolist(), 3)["uf1"]
+    def uf1(model: mer_hf.RcnForVideoClassification) -> float:
+        return mer_hf.score(packaged._replace(model=model), held_out).scores["pooled"]["uf1"]
 
-    yield {"way": PACKAGED, "subjects": 0, "seed": 0, "uf1": uf1(packaged)}
+    yield {"way": PACKAGED, "subjects": 0, "seed": 0, "uf1": uf1(packaged.model)}
     for seed, subjects in tqdm([(seed, count) for seed in range(seeds) for count in SIZES]):
         chosen = set(np.random.default_rng(seed).permutation(names[:POOL])[:subjects])
-        seen = [clip for clip, subject in zip(clips, dataset["subject"], strict=True) if subject in chosen]
-        trained = {}
-        for way, (recipe, arguments) in recipes.items():
-            config = build_config(recipe, dataset)
-            trained[way] = train(seen, config, processor, recipe, arguments, seed).model
-        trained[AVERAGE] = RcnForVideoClassification.average([trained[CLIPS], packaged])
+        seen = dataset.filter(lambda row, chosen=chosen: row["subject"] in chosen)
+        options = {"protocol": "none", "seed": seed, "average_seeds": False}
+        clips_only = mer_hf.train(RECIPES / "rcn-best.yaml", seen, **options).model
+        trained = {
+            CLIPS: clips_only,
+            AVERAGE: mer_hf.RcnForVideoClassification.average([clips_only, packaged.model]),
+            JOINT: mer_hf.train(RECIPES / "joint.yaml", seen, **options).model,
+        }
         for way, model in trained.items():
             yield {"way": way, "subjects": subjects, "seed": seed, "uf1": uf1(model)}
 
@@ -82,16 +73,16 @@ def plot(measured: pd.DataFrame, path: Path) -> None:
 def main() -> None:
     """Measure, print the table, draw the plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/few-subjects"))
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/few-subjects"))
     parser.add_argument("--plot", type=Path, default=Path("hub_cards/few_subjects.png"))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--num_proc", type=int, default=2, help="processes that render and prepare (default: 2)")
+    parser.add_argument("--num-proc", type=int, default=2, help="processes that render (%(default)s)")
     arguments = parser.parse_args()
     corpus = arguments.output_dir / "corpus"
     if not corpus.exists():
         synthesize(corpus, subjects=SUBJECTS, size=SIZE, seed=CORPUS_SEED, num_proc=arguments.num_proc)
     with many_small_steps():
-        measured = pd.DataFrame(measure(corpus, arguments.seeds, arguments.num_proc))
+        measured = pd.DataFrame(measure(corpus, arguments.seeds))
     measured.to_csv(arguments.output_dir / "few_subjects.csv", index=False)
     plot(measured, arguments.plot)
     table = measured.groupby(["way", "subjects"], sort=False).uf1.agg(["mean", "std"]).unstack()

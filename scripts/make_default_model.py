@@ -1,48 +1,41 @@
 """Make the model in the package anew: train it on drawn motion, score it on rendered clips, put it in its place.
 
-    python scripts/make_default_model.py [--output_dir runs/default-model] [--num_proc 2]
+    python scripts/make_default_model.py [--output-dir runs/default-model] [--num-proc 2]
 
 A quarter of an hour on two cores. What its card says by hand is in src/mer_hf/hub/default_model/notes.md.
 """
 
 import argparse
-import json
 import shutil
 from pathlib import Path
 
-from mer_hf.commands import main as mer_hf
+import mer_hf
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.hub import DEFAULT_MODEL
 from mer_hf.hub.cards import without_paths, write_card
-from mer_hf.training.results import write_json
+from mer_hf.training.folds import write_json
 
 RECIPE = Path(__file__).parent / "recipes" / "action-units.yaml"
 SUBJECTS, CLIPS, SEED = 30, 3, 7
 RENDERED = "rendered faces"
 
 
-def run(*argv: str) -> None:
-    """A command of mer-hf, which must succeed."""
-    if mer_hf(argv) != 0:
-        raise SystemExit(f"mer-hf {' '.join(argv)} failed")
-
-
 def main() -> None:
     """Train, score, and write the files of the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/default-model"))
-    parser.add_argument("--num_proc", type=int, default=2, help="processes that render and prepare (default: 2)")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/default-model"))
+    parser.add_argument("--num-proc", type=int, default=2, help="processes that render and prepare (%(default)s)")
     arguments = parser.parse_args()
-    trained, corpus, scored = (arguments.output_dir / name for name in ("trained", "rendered", "scored"))
-    run("train", str(RECIPE), "--output_dir", str(trained))
+    trained, corpus = (arguments.output_dir / name for name in ("trained", "rendered"))
+    outcome = mer_hf.train(RECIPE, output_dir=trained)
+    outcome.save(trained)
     if not corpus.exists():
         synthesize(corpus, subjects=SUBJECTS, clips=CLIPS, seed=SEED, num_proc=arguments.num_proc)
-    on_rendered = ("--dataset", "synthetic", "--data_dir", str(corpus), "--num_proc", str(arguments.num_proc))
-    run("train", "--evaluate-only", "--model", str(trained / "model"), *on_rendered, "--output_dir", str(scored))
+    rendered = mer_hf.load_dataset("synthetic", corpus)
+    on_clips = mer_hf.score(trained / "model", rendered, num_proc=arguments.num_proc).scores
 
-    results, on_clips = (json.loads((folder / "results.json").read_text()) for folder in (trained, scored))
     units = on_clips["action_units"]["macro_f1"]
-    results["evaluations"] = {RENDERED: {**on_clips["pooled"], "action_unit_f1": units}}
+    results = {**outcome.results, "evaluations": {RENDERED: {**on_clips["pooled"], "action_unit_f1": units}}}
     for name in ("config.json", "model.safetensors", "video_preprocessor_config.json"):
         shutil.copyfile(trained / "model" / name, DEFAULT_MODEL / name)
     write_json(DEFAULT_MODEL / "results.json", without_paths(results))

@@ -1,28 +1,28 @@
 """Does the embedded corpus measure what it should? Prints the table of the README; resumes where it was stopped.
 
-    python scripts/sanity.py [--num_proc 2] [--output_dir runs/sanity] [--seeds 3]
+    torchrun --nproc_per_node 2 scripts/sanity.py [--output-dir runs/sanity] [--seeds 3]
 
 Runs the default recipe and its controls, leave one subject out: over several seeds with and without temporal jittering,
 and on labels shuffled within subjects, where nothing can be learnt; over one seed, because they take longest, the other
-connectivities. Beside them stands a linear classifier on the mean frame of each clip, which sees no motion.
+connectivities. A linear classifier on the mean frame of each clip, which sees no motion, stands for what faces give away.
+The processes of torchrun share the folds; python alone does, too.
 """
 
 import argparse
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 from datasets import Dataset
 
-from mer_hf import load_corpus
+import mer_hf
 from mer_hf.metrics import scores
 from mer_hf.protocols import leave_one_subject_out
 from mer_hf.rcn.decoding_rcn import load_video
 
-SCRIPTS = Path(__file__).parent
+RECIPES = Path(__file__).parent / "recipes"
+Row = tuple[float, float, float]
+"""UF1, its standard deviation over seeds, and UAR."""
 
 
 def shuffle_within_subjects(dataset: Dataset, seed: int = 0) -> Dataset:
@@ -36,16 +36,14 @@ def shuffle_within_subjects(dataset: Dataset, seed: int = 0) -> Dataset:
     return dataset.remove_columns("label").add_column("label", labels.tolist()).cast_column("label", feature)
 
 
-def run(recipe: str, output_dir: Path, num_proc: int, *options: str) -> dict[str, float]:
-    """Run a recipe in `num_proc` processes that share the folds; the mean and deviation of its scores over seeds."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_proc)]
-    command = [*launch, str(SCRIPTS / "train.py"), str(SCRIPTS / "recipes" / recipe), "--output_dir", str(output_dir)]
-    subprocess.run([*command, *options], check=True)
-    results = json.loads((output_dir / "results.json").read_text())
-    return {"uf1": results["mean"]["uf1"], "sd": results["sd"]["uf1"], "uar": results["mean"]["uar"]}
+def row(outcome: mer_hf.Outcome | None) -> Row | None:
+    """Mean and deviation of the scores over seeds; None in all processes but the first."""
+    if outcome is None:
+        return None
+    return outcome.scores["mean"]["uf1"], outcome.scores["sd"]["uf1"], outcome.scores["mean"]["uar"]
 
 
-def mean_frame_control(dataset: Dataset) -> dict[str, float]:
+def mean_frame_control(dataset: Dataset) -> Row:
     """Ridge regression of the classes on 32 x 32 grey mean frames, leave one subject out."""
     pictures = []
     for frames in dataset["frames"]:
@@ -61,35 +59,38 @@ def mean_frame_control(dataset: Dataset) -> dict[str, float]:
         weights = np.linalg.solve(x @ x.T + len(train) * np.eye(len(train)), targets[train] - targets[train].mean(0))
         predictions[test] = (held_out @ x.T @ weights + targets[train].mean(0)).argmax(1)
     found = scores(labels, predictions, targets.shape[1])
-    return {"uf1": found["uf1"], "sd": 0.0, "uar": found["uar"]}
+    return found["uf1"], 0.0, found["uar"]
+
+
+def print_table(rows: dict[str, Row | None]) -> None:
+    """Print named rows; nothing in all processes but the first, whose rows alone are there."""
+    if None in rows.values():
+        return
+    width = max(map(len, rows))
+    print(f"\n{'':{width}}  UF1    (sd)      UAR")
+    for name, (uf1, deviation, uar) in rows.items():
+        print(f"{name:{width}}  {uf1:.3f}  ({deviation:.3f})  {uar:.3f}")
 
 
 def main() -> None:
     """Run everything, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("runs/sanity"))
-    parser.add_argument("--num_proc", type=int, default=2, help="processes that share the folds (default: 2)")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of the runs of the default (default: 3)")
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/sanity"))
+    parser.add_argument("--seeds", type=int, default=3, help="seeds of the runs of the default (%(default)s)")
     arguments = parser.parse_args()
-    where, num_proc, seeds = arguments.output_dir, arguments.num_proc, ("--seeds", str(arguments.seeds))
-
-    dataset = load_corpus("synthetic", num_proc=num_proc)
-    shuffled = where / "shuffled-dataset"
-    if not shuffled.exists():
-        shuffle_within_subjects(dataset).save_to_disk(shuffled)
+    where, seeds = arguments.output_dir, arguments.seeds
+    dataset = mer_hf.load_dataset("synthetic", num_proc=2)
+    shuffled = shuffle_within_subjects(dataset)
+    default, one_seed = RECIPES / "default.yaml", "connectivity, one seed"
     rows = {
-        "default": run("default.yaml", where / "default", num_proc, *seeds),
-        "default without jitter": run("default.yaml", where / "no-jitter", num_proc, *seeds, "--jitter", "false"),
-        "labels shuffled within subjects": run(
-            "default.yaml", where / "shuffled", num_proc, *seeds, "--dataset", str(shuffled)
-        ),
-        "appearance connectivity, one seed": run("appearance.yaml", where / "appearance", num_proc),
-        "sequence connectivity, one seed": run("sequence.yaml", where / "sequence", num_proc),
+        "default": row(mer_hf.train(default, dataset, where / "default", seeds=seeds)),
+        "default without jitter": row(mer_hf.train(default, dataset, where / "no-jitter", seeds=seeds, jitter=False)),
+        "labels shuffled within subjects": row(mer_hf.train(default, shuffled, where / "shuffled", seeds=seeds)),
+        f"appearance {one_seed}": row(mer_hf.train(RECIPES / "appearance.yaml", dataset, where / "appearance")),
+        f"sequence {one_seed}": row(mer_hf.train(RECIPES / "sequence.yaml", dataset, where / "sequence")),
         "linear classifier on the mean frame": mean_frame_control(dataset),
     }
-    print(f"\n{'':36}  UF1    (sd)      UAR")
-    for name, row in rows.items():
-        print(f"{name:36}  {row['uf1']:.3f}  ({row['sd']:.3f})  {row['uar']:.3f}")
+    print_table(rows)
 
 
 if __name__ == "__main__":

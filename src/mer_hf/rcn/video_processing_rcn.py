@@ -4,16 +4,17 @@
            -> clip_sequence: what a clip is before its time is resampled
            -> model_input: time resampled (or jittered), scaled, (B, T, C, H, W)
 
-The halves meet at `ClipSequence`, which training keeps in memory: the second half runs in every step, on the device.
+The halves meet at `ClipFrames` and `ClipMotion`, which training keeps in memory: the second half runs in every step, on
+the device, on a `FramesBatch` or a `MotionBatch`.
 """
 
 import copy
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -68,20 +69,56 @@ class AlignedClip:
 
 
 @dataclass(frozen=True)
-class ClipSequence:
-    """A clip before its time is resampled.
+class ClipFrames:
+    """A clip before its time is resampled, for the connectivities that look at its pictures.
 
     Attributes:
-        frames: (S, C, H, W): grey or colour crops, uint8; or flow from the onset to the frames around the apex, which
-            is the middle one, float32.
-        reference: (S', C, H, W): flow from the onset to the frames after it, among which jitter draws another onset.
-            Otherwise S' is 0.
+        frames: (S, C, H, W) grey or colour crops, uint8.
         problems: what is wrong with the face, where the processor flags it; empty where nothing is.
     """
 
     frames: np.ndarray
-    reference: np.ndarray
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClipMotion:
+    """The motion of a clip before an onset and an apex are drawn, for geometric connectivity.
+
+    Attributes:
+        motion: (S, C, H, W) flow from the onset to the frames around the apex, float32.
+        apex: index of the flow to the apex in `motion`.
+        onsets: (S', C, H, W) flow from the onset to the frames after it, among which jitter draws another onset; S' may
+            be 0.
+        problems: as of `ClipFrames`.
+    """
+
+    motion: np.ndarray
+    apex: int
+    onsets: np.ndarray
+    problems: tuple[str, ...] = ()
+
+
+class FramesBatch(NamedTuple):
+    """`ClipFrames` of a batch: frames (B, S, C, H, W), padded, and how many of them each clip has (B,)."""
+
+    frames: Tensor
+    lengths: Tensor
+
+
+class MotionBatch(NamedTuple):
+    """`ClipMotion` of a batch, padded.
+
+    Attributes:
+        motion: (B, S, C, H, W), of which each clip has `lengths` (B,), that to its apex at index `apex` (B,).
+        onsets: (B, S', C, H, W), of which each clip has `onset_lengths` (B,), all 0 or all positive.
+    """
+
+    motion: Tensor
+    lengths: Tensor
+    apex: Tensor
+    onsets: Tensor
+    onset_lengths: Tensor
 
 
 class RcnVideoKwargs(VideosKwargs, total=False):
@@ -254,7 +291,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
 
     def clip_sequence(
         self, source: Any, apex: int | None = None, fps: float | None = None, windows: bool = False
-    ) -> ClipSequence:
+    ) -> ClipFrames | ClipMotion:
         """A clip, from onset to offset, before its time is resampled.
 
         Args:
@@ -265,22 +302,18 @@ class RcnVideoProcessor(BaseVideoProcessor):
             VideoError, FaceError, ValueError: as `aligned_clip`.
         """
         clip = self.aligned_clip(source, apex, fps)
-        if self.connectivity == "geometric":
-            apex = spot_apex(clip.frames) if clip.apex is None else clip.apex
-            apex = max(1, apex)  # the motion needs a frame before its apex
-            frames, reference = self._flow_windows(clip.frames, apex, clip.fps if windows else 0.0)
-        else:
+        if self.connectivity != "geometric":
             frames = clip.frames[:, None] if clip.frames.ndim == 3 else np.moveaxis(clip.frames, 3, 1)
-            reference = frames[:0]
-        return ClipSequence(frames, reference, clip.face.problems)
+            return ClipFrames(frames, clip.face.problems)
+        apex = spot_apex(clip.frames) if clip.apex is None else clip.apex
+        apex = max(1, apex)  # the motion needs a frame before its apex
+        return self._clip_motion(clip, apex, clip.fps if windows else 0.0)
 
-    def _flow_windows(self, grey: np.ndarray, apex: int, fps: float) -> tuple[np.ndarray, np.ndarray]:
-        """Flow from the onset to the frames around the apex, and to those after the onset, (S, 2, H, W) each.
-
-        Without a rate, to the apex alone.
-        """
+    def _clip_motion(self, clip: AlignedClip, apex: int, fps: float) -> ClipMotion:
+        """Flow from the onset to the frames around the apex, and to those after the onset; to the apex alone at 0 fps."""
+        grey = clip.frames
         onsets = range(min(round(self.onset_window * fps) + 1, apex) if fps else 0)
-        # as far on one side of the apex as on the other, so that it stays in the middle
+        # as far on one side of the apex as on the other, so that jitter favours neither
         reach = min(round(self.apex_window * fps), apex - len(onsets), len(grey) - 1 - apex)
         size = (self.size["width"], self.size["height"])
 
@@ -291,39 +324,28 @@ class RcnVideoProcessor(BaseVideoProcessor):
                     picture[channel] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
             return pictures
 
-        return flows(range(apex - reach, apex + reach + 1)), flows(onsets)
+        motion = flows(range(apex - reach, apex + reach + 1))
+        return ClipMotion(motion, reach, flows(onsets), clip.face.problems)
 
     def model_input(
         self,
-        frames: Tensor,
-        lengths: Tensor,
-        reference: Tensor,
-        reference_lengths: Tensor,
+        batch: FramesBatch | MotionBatch,
         jitter: TemporalJitter | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Sequences of a padded batch -> model inputs, on their device.
+        """Clips of a batch -> model inputs, on their device.
 
         Args:
-            frames: (B, S, C, H, W), as `ClipSequence.frames`, padded.
-            lengths: (B,) frame counts.
-            reference: (B, S', C, H, W), as `ClipSequence.reference`, padded.
-            reference_lengths: (B,) frame counts, all 0 or all positive.
+            batch: as `collate` or `mer_hf.training` makes it.
             jitter: draws the operators over time, in training; None resamples by `interpolation`.
             generator: a CPU generator for `jitter`.
 
         Returns:
             pixel_values_videos, (B, T, C, H, W) float32.
         """
-        if self.connectivity == "geometric":
-            if jitter is None:
-                apex = frames[torch.arange(len(frames), device=frames.device), lengths // 2]
-                return flow_picture(apex[:, None], self.num_channels)
-            flow = _drawn_frame(frames, lengths, jitter, generator)
-            if reference.shape[1]:
-                # motion from a later onset is, to first order, the motion from the first frame less that to the onset
-                flow = flow - _drawn_frame(reference, reference_lengths, jitter, generator)
-            return flow_picture(flow, self.num_channels)
+        if isinstance(batch, MotionBatch):
+            return flow_picture(_apex_motion(batch, jitter, generator), self.num_channels)
+        frames, lengths = batch
         if jitter is not None:
             operators = jitter(lengths, self.num_frames, generator, frames.shape[1])
         elif self.interpolation == "linear":
@@ -365,7 +387,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
         processor = self.with_options(**options)
         sources, _ = as_batch(videos)
         sequences = [processor.clip_sequence(source, apex, fps) for source in sources]
-        inputs = [processor.model_input(**collate_sequences([sequence])) for sequence in sequences]
+        inputs = [processor.model_input(collate([sequence])) for sequence in sequences]
         features = BatchFeature({"pixel_values_videos": torch.cat(inputs)}, tensor_type=return_tensors)
         if processor.face_problems == "flag":
             features["problems"] = [list(sequence.problems) for sequence in sequences]
@@ -404,21 +426,33 @@ def _retimed(frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     return apply_operator(operator[None], torch.from_numpy(frames)[None])[0].round().byte().numpy()
 
 
-def _drawn_frame(clips: Tensor, lengths: Tensor, jitter: TemporalJitter, generator: torch.Generator) -> Tensor:
+def _apex_motion(batch: MotionBatch, jitter: TemporalJitter | None, generator: torch.Generator | None) -> Tensor:
+    """The flow from onset to apex of each clip, (B, 1, C, H, W); between drawn ones, where there is jitter."""
+    if jitter is None:
+        rows = torch.arange(len(batch.motion), device=batch.motion.device)
+        return batch.motion[rows, batch.apex][:, None]
+    flow = _drawn_frame(batch.motion, batch.lengths, jitter, generator)
+    if batch.onsets.shape[1]:
+        # motion from a later onset is, to first order, the motion from the first frame less that to the onset
+        flow = flow - _drawn_frame(batch.onsets, batch.onset_lengths, jitter, generator)
+    return flow
+
+
+def _drawn_frame(clips: Tensor, lengths: Tensor, jitter: TemporalJitter, generator: torch.Generator | None) -> Tensor:
     """One frame of each jittered clip, drawn evenly: (B, S, C, H, W) -> (B, 1, C, H, W)."""
     operators = jitter(lengths, clips.shape[1], generator, clips.shape[1])
     rows = torch.randint(clips.shape[1], lengths.shape, generator=generator).to(clips.device)
     return apply_operator(operators[torch.arange(len(clips), device=clips.device), rows][:, None], clips)
 
 
-def collate_sequences(sequences: list[ClipSequence]) -> dict[str, Tensor]:
-    """Pad sequences to the longest: the tensors that `RcnVideoProcessor.model_input` takes."""
-    batch = {}
-    for name, lengths_name in (("frames", "lengths"), ("reference", "reference_lengths")):
-        parts = [torch.from_numpy(np.ascontiguousarray(getattr(sequence, name))) for sequence in sequences]
-        batch[name] = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
-        batch[lengths_name] = torch.tensor([len(part) for part in parts])
-    return batch
+def collate(clips: Sequence[ClipFrames] | Sequence[ClipMotion]) -> FramesBatch | MotionBatch:
+    """Clips of one kind, padded to the longest: what `RcnVideoProcessor.model_input` takes."""
+    if isinstance(clips[0], ClipFrames):
+        return FramesBatch(*_padded([clip.frames for clip in clips]))
+    motion, onsets = (_padded([getattr(clip, name) for clip in clips]) for name in ("motion", "onsets"))
+    return MotionBatch(*motion, torch.tensor([clip.apex for clip in clips]), *onsets)
 
 
-__all__ = ["RcnVideoProcessor"]
+def _padded(arrays: list[np.ndarray]) -> tuple[Tensor, Tensor]:
+    parts = [torch.from_numpy(np.ascontiguousarray(array)) for array in arrays]
+    return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True), torch.tensor([len(part) for part in parts])

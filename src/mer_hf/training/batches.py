@@ -1,10 +1,12 @@
 """What batches are taken from: clips that lie on the device, fields of motion that are drawn there, or both at once.
 
-Each is a dataset whose `__getitems__` gives a whole batch, for gathering clip by clip would take longer than a step.
+    Plan, clips, seed -> training_source -> a `Batch` at a time: inputs or clips before their time is resampled, targets
+
+Each source is a dataset whose `__getitems__` gives a whole batch, for gathering clip by clip takes longer than a step.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from mer_hf.action_units import UNIT_SHARES
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
-from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, FramesBatch, MotionBatch, RcnVideoProcessor
+from mer_hf.training.clips import Clip
 
 DRAWN_CLASSES = tuple(UNIT_SHARES)
-REST = 0.1  # share of fields in which no unit moves: a model that has seen stillness is less sure of what it is
+REST = 0.1  # part of the fields in which no unit moves: a model that has seen stillness is less sure of what it is
 
 
 class Packed:
@@ -29,7 +32,7 @@ class Packed:
         self.values = torch.from_numpy(np.concatenate(arrays)).to(device)
 
     def take(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Rows (B,) -> arrays (B, S, ...), each filled up to the longest by its own last entry, and lengths (B,)."""
+        """Rows (B,) -> arrays (B, S, ...), each filled up to the longest by its last entry, and lengths (B,)."""
         lengths = self.lengths[rows]
         steps = torch.arange(int(lengths.max()), device=rows.device)
         places = self.starts[rows, None] + torch.minimum(steps, lengths[:, None] - 1)
@@ -39,61 +42,68 @@ class Packed:
 class ResidentClips(torch.utils.data.Dataset):
     """The clips of one training on its device; a batch is taken out of them at once, not clip by clip.
 
-    Where jitter has something to draw, a batch holds sequences, which become model inputs in every step. Otherwise the
-    inputs are made here, once.
+    Where jitter has something to draw, a batch holds clips before their time is resampled, which become model inputs in
+    every step. Otherwise the inputs are made here, once.
 
     Args:
-        clips: as `preparation.samples` makes them.
-        processor: of the clips.
+        clips: clips of one kind.
+        processor: makes inputs of them.
         device: where they are kept.
         jittered: whether jitter may be drawn for them.
     """
 
     def __init__(
-        self, clips: list[dict[str, Any]], processor: RcnVideoProcessor, device: torch.device, jittered: bool = False
+        self, clips: Sequence[Clip], processor: RcnVideoProcessor, device: torch.device, jittered: bool = False
     ) -> None:
-        self.labels = torch.tensor([clip["label"] for clip in clips], device=device)
+        self.labels = torch.tensor([clip.label for clip in clips], device=device)
         self.inputs: Tensor | None = None
-        if "sequence" not in clips[0]:
-            self.inputs = torch.from_numpy(np.stack([clip["pixel_values_videos"] for clip in clips])).to(device)
-            return
-        self.frames = Packed([clip["sequence"].frames for clip in clips], device)
-        self.reference = Packed([clip["sequence"].reference for clip in clips], device)
-        # a lone picture of flow has no neighbours to draw from
-        most = max(len(self.frames.values), len(self.reference.values))
-        lone = processor.connectivity == "geometric" and most == len(clips)
-        if not jittered or lone:
+        contents = [clip.content for clip in clips]
+        lone = False
+        if isinstance(contents[0], ClipMotion):
+            self.motion = Packed([content.motion for content in contents], device)
+            self.onsets = Packed([content.onsets for content in contents], device)
+            self.apex = torch.tensor([int(content.apex) for content in contents], device=device)
+            # a lone picture of flow has no neighbours to draw from
+            lone = max(len(self.motion.values), len(self.onsets.values)) == len(clips)
+            self.unfinished = self._motion_batch
+        elif isinstance(contents[0], ClipFrames):
+            self.frames = Packed([content.frames for content in contents], device)
+            self.unfinished = self._frames_batch
+        else:
+            self.inputs = torch.from_numpy(np.stack([content.pixels for content in contents])).to(device)
+        if self.inputs is None and (lone or not jittered):
             parts = torch.arange(len(clips), device=device).split(64)
-            self.inputs = torch.cat([processor.model_input(**self._sequences(rows)) for rows in parts])
+            self.inputs = torch.cat([processor.model_input(self.unfinished(rows)) for rows in parts])
 
     def __len__(self) -> int:
         """How many clips there are."""
         return len(self.labels)
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
-        """A batch: `labels`, and `pixel_values_videos` or the sequences that `RcnVideoProcessor.model_input` takes."""
+    def class_counts(self, num_classes: int) -> list[int]:
+        """How many clips of each class there are."""
+        counts = Counter(self.labels.tolist())
+        return [counts[label] for label in range(num_classes)]
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor | FramesBatch | MotionBatch]:
+        """A batch: `labels`, and `pixel_values_videos` or, before time is resampled, `clips`."""
         rows = torch.tensor(indices, device=self.labels.device)
         if self.inputs is None:
-            return {**self._sequences(rows), "labels": self.labels[rows]}
+            return {"clips": self.unfinished(rows), "labels": self.labels[rows]}
         return {"pixel_values_videos": self.inputs.index_select(0, rows), "labels": self.labels[rows]}
 
-    def _sequences(self, rows: Tensor) -> dict[str, Tensor]:
-        frames, lengths = self.frames.take(rows)
-        reference, reference_lengths = self.reference.take(rows)
-        return {
-            "frames": frames,
-            "lengths": lengths,
-            "reference": reference,
-            "reference_lengths": reference_lengths,
-        }
+    def _motion_batch(self, rows: Tensor) -> MotionBatch:
+        return MotionBatch(*self.motion.take(rows), self.apex[rows], *self.onsets.take(rows))
+
+    def _frames_batch(self, rows: Tensor) -> FramesBatch:
+        return FramesBatch(*self.frames.take(rows))
 
 
-class DrawnClips(torch.utils.data.Dataset):
+class DrawnFields(torch.utils.data.Dataset):
     """Fields that are drawn when they are asked for, half of them in the form of published flow pictures.
 
     Args:
-        count: of the fields in an epoch.
-        config: of the model; its image size and channels.
+        count: number of fields in an epoch.
+        config: configuration of the model, for its image size and channels.
         seed: of the fields.
         device: where they are drawn.
         settings: how they are drawn.
@@ -104,7 +114,7 @@ class DrawnClips(torch.utils.data.Dataset):
     ) -> None:
         self.count, self.config, self.device = count, config, device
         self.settings = settings or DrawingSettings(rest=REST)
-        self.draws = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
 
     def __len__(self) -> int:
         """How many fields an epoch has."""
@@ -115,10 +125,10 @@ class DrawnClips(torch.utils.data.Dataset):
         return self.draw(len(indices))
 
     def draw(self, count: int, published: bool | None = None) -> dict[str, Tensor]:
-        """As `__getitems__`: so many fields; all as signed flow, all in the published form, or (None) half of each."""
-        drawn = draw_fields(count, tuple(self.config.image_size), self.draws, self.settings, self.device)
+        """A batch of `count` fields: all as signed flow, all in the published form, or (None) half of each."""
+        drawn = draw_fields(count, tuple(self.config.image_size), self.generator, self.settings, self.device)
         channels = self.config.num_channels
-        part = {None: count // 2, False: 0, True: count}[published]
+        part = count // 2 if published is None else count * int(published)
         pictures = as_published_picture(torch.cat([drawn.flow, optical_strain(drawn.flow)], 1)[:part])
         pixels = torch.cat([flow_picture(pictures, channels), flow_picture(drawn.flow[part:], channels)])
         return {
@@ -134,13 +144,13 @@ class JointClips(torch.utils.data.Dataset):
     The units of a clip are not known (NaN), and the fields are there as inputs (`drawn`), not as sequences.
 
     Args:
-        clips: of which an epoch has each once.
-        drawn: of the same classes and more, the fields.
-        per_clip: how many fields go beside a clip.
-        classes: of the labels, in their order; those of the fields are among them.
+        clips: the clips, of which an epoch has each once.
+        drawn: the fields, whose classes are among those of the clips.
+        per_clip: number of fields that go with a clip.
+        classes: the classes in the order of the labels.
     """
 
-    def __init__(self, clips: ResidentClips, drawn: DrawnClips, per_clip: int, classes: Sequence[str]) -> None:
+    def __init__(self, clips: ResidentClips, drawn: DrawnFields, per_clip: int, classes: Sequence[str]) -> None:
         self.clips, self.drawn, self.per_clip = clips, drawn, per_clip
         numbers = [*(classes.index(name) for name in DRAWN_CLASSES), -1]  # the last, -1, is rest
         self.numbers = torch.tensor(numbers, device=clips.labels.device)
@@ -149,7 +159,14 @@ class JointClips(torch.utils.data.Dataset):
         """How many clips there are."""
         return len(self.clips)
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+    def class_counts(self, num_classes: int) -> list[int]:
+        """How many clips and fields of each class an epoch has; the fields are of each class as often."""
+        counts = self.clips.class_counts(num_classes)
+        for label in self.numbers[:-1].tolist():
+            counts[label] += self.per_clip * len(self.clips) // len(DRAWN_CLASSES)
+        return counts
+
+    def __getitems__(self, indices: list[int]) -> dict[str, Tensor | FramesBatch | MotionBatch]:
         """A batch as of `ResidentClips`; `drawn` (D, 1, C, H, W), and `labels` and `action_units` of B clips and D."""
         clips, fields = self.clips.__getitems__(indices), self.drawn.draw(self.per_clip * len(indices))
         unknown = torch.full((len(indices), fields["action_units"].shape[1]), torch.nan, device=self.numbers.device)
@@ -161,4 +178,4 @@ class JointClips(torch.utils.data.Dataset):
         }
 
 
-__all__ = ["DRAWN_CLASSES", "DrawnClips", "JointClips", "ResidentClips"]
+__all__ = ["DRAWN_CLASSES", "DrawnFields", "JointClips", "ResidentClips"]

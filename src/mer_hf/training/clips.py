@@ -1,31 +1,78 @@
 """Clips of a dataset -> what training keeps in memory, through the processor that the pipeline uses.
 
-    datasets.Dataset -> prepare: dataset.map, cached on disk -> samples: one dictionary of arrays a clip
+    datasets.Dataset -> check_dataset, with_identity -> prepare: dataset.map, kept on disk -> load_clips: a `Clip` a row
 
-The cache of `datasets` is keyed by the rows, the processor's options and the code of the Hub room, so none of them can
-change and give old sequences.
+What is kept is named after the rows, the frames on disk, the processor's options and the code that touches pixels, so
+none of them can change and give old clips; and it carries checksums, so nothing damaged is believed.
 """
 
 import contextlib
 import hashlib
+import json
+import logging
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import cv2
+import datasets
 import numpy as np
 import torch
 from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
+from filelock import FileLock
+from PIL.Image import Image as Picture
 
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
-from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
+from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
 
 INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
+PREPARED_FROM = ("frames", "fps", "onset", "apex", "offset")
+"""The columns that a prepared clip follows from."""
+TOUCHES_PIXELS = ("decoding", "faces", "motion", "temporal", "video_processing")
+"""The files of the Hub room that a prepared clip follows from."""
+
+logger = logging.getLogger(__name__)
 
 
 class DatasetError(MerHfError):
     """A dataset lacks what training needs; the message names the column and what it should hold."""
+
+
+class ReadyInput(NamedTuple):
+    """A model input that the dataset holds as it is: `pixels` (T, C, H, W), float32."""
+
+    pixels: np.ndarray
+
+
+class Clip(NamedTuple):
+    """A clip in memory, and the number of its class."""
+
+    content: ClipFrames | ClipMotion | ReadyInput
+    label: int
+
+    @property
+    def frames(self) -> np.ndarray:
+        """Its pictures over time, (S, C, H, W): crops, or a ready input.
+
+        Raises:
+            TypeError: for a clip of which only the motion was kept.
+        """
+        if isinstance(self.content, ClipMotion):
+            raise TypeError("a clip of geometric connectivity has motion, and no frames")
+        return self.content.frames if isinstance(self.content, ClipFrames) else self.content.pixels
+
+    @property
+    def apex_motion(self) -> np.ndarray:
+        """Its flow from onset to apex, (C, H, W): the measured one, or the first frame of a ready input."""
+        if isinstance(self.content, ClipMotion):
+            return self.content.motion[self.content.apex]
+        return self.frames[0]
+
+
+# --- what a dataset must hold ---
 
 
 def check_dataset(dataset: Dataset) -> str:
@@ -62,11 +109,13 @@ def check_dataset(dataset: Dataset) -> str:
 
 
 def with_identity(dataset: Dataset) -> Dataset:
-    """Give a dataset the columns `clip_id` and `corpus` where it has none, and check that clip_id is unique.
+    """Give a dataset the columns `clip_id` and `corpus` where it has none, and its subjects one spelling.
 
     Raises:
-        DatasetError: for a clip_id that stands twice, since predictions are joined to labels by it.
+        DatasetError: for a clip_id that stands twice, since predictions are joined to labels by it; for a row without a
+            subject.
     """
+    dataset = _with_subject_names(dataset)
     if "corpus" not in dataset.column_names:
         dataset = dataset.add_column("corpus", ["dataset"] * len(dataset))
     if "clip_id" not in dataset.column_names:
@@ -77,6 +126,24 @@ def with_identity(dataset: Dataset) -> Dataset:
             raise DatasetError(f"clip_id {clip_id!r} stands twice; every clip needs its own")
         seen.add(clip_id)
     return dataset
+
+
+def _with_subject_names(dataset: Dataset) -> Dataset:
+    """Subjects as text: numbers, and the names of a ClassLabel, are spelt as they would be in a table of text."""
+    feature, subjects = dataset.features["subject"], dataset["subject"]
+    if isinstance(feature, ClassLabel):
+        subjects = feature.int2str(list(subjects))
+    names = [_subject_name(subject) for subject in subjects]
+    if "" in names:
+        raise DatasetError(f"row {names.index('')} has no subject; every clip needs one, by which the folds are split")
+    if names == list(dataset["subject"]):
+        return dataset
+    return dataset.remove_columns("subject").add_column("subject", names)
+
+
+def _subject_name(value: object) -> str:
+    text = "" if value is None or value != value else str(value).strip()
+    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
 def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
@@ -99,35 +166,105 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     return dataset.cast_column("label", ClassLabel(names=list(classes)))
 
 
+# --- clips that are prepared once ---
+
+
 def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> Dataset:
-    """The clips of a dataset as sequences before their time is resampled.
+    """The clips of a dataset before their time is resampled, kept on disk for the next time.
 
     Args:
-        dataset: with the column `frames` (and `fps`, `onset`, `apex` where known).
-        processor: makes the sequences.
-        num_proc: processes.
+        dataset: with the column `frames` (and `fps`, `onset`, `apex`, `offset` where known).
+        processor: makes the clips.
+        num_proc: number of processes.
 
     Returns:
-        A Dataset with the columns `frames`, `reference` and `problems`, as `ClipSequence` has them, in the order of the
-        rows.
+        A Dataset in the order of the rows, with the columns of `ClipMotion` (geometric connectivity) or `ClipFrames`.
 
     Raises:
         VideoError: for a clip that cannot be read, or whose face cannot be used, naming it.
     """
+    columns = [name for name in (*PREPARED_FROM, "clip_id") if name in dataset.column_names]
+    dataset = dataset.select_columns(columns)
+    folder = prepared_folder(dataset, processor)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # one process prepares, the others wait for it
+        if folder.exists() and not _is_whole(folder):
+            logger.warning("%s is damaged; its clips are prepared again", folder)
+            shutil.rmtree(folder)
+        if not folder.exists():
+            _prepare_anew(dataset, processor, num_proc, folder)
+        return datasets.load_from_disk(folder)
+
+
+def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
+    """Where the prepared clips of a dataset lie, or would lie: in the cache of `datasets`."""
+    code = Path(__file__).parents[1] / "rcn"
+    digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
+    for name in TOUCHES_PIXELS:
+        digest.update((code / f"{name}_rcn.py").read_bytes())
+    kept = dataset.select_columns([name for name in PREPARED_FROM if name in dataset.column_names])
+    for row in kept.cast_column("frames", List(Image(decode=False))):
+        for value in row.values():
+            _feed(digest, value)
+    return Path(datasets.config.HF_DATASETS_CACHE) / "mer_hf-prepared" / digest.hexdigest()[:32]
+
+
+def _feed(digest: "hashlib._Hash", value: object) -> None:
+    """Add a value of a row to a digest; a frame on disk stands for its path, size and times of change."""
+    if isinstance(value, list):
+        digest.update(b"[%d]" % len(value))
+        for part in value:
+            _feed(digest, part)
+    elif isinstance(value, dict):
+        content = value.get("bytes")
+        path = value.get("path")
+        digest.update(repr(path).encode() if content is None else content)
+        if content is None and path is not None and Path(path).exists():
+            status = Path(path).stat()
+            digest.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode())
+    else:
+        digest.update(repr(value).encode())
+
+
+def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None, folder: Path) -> None:
+    """Write the prepared clips and their checksums into a folder that is there whole or not at all."""
     height, width = processor.size["height"], processor.size["width"]
-    flow = processor.connectivity == "geometric"
-    shape = (None, 2 if flow else processor.num_channels, height, width)
-    array = Array4D(shape, "float32" if flow else "uint8")
-    with _one_thread():
-        return dataset.map(
+    problems = List(Value("string"))
+    if processor.connectivity == "geometric":
+        flow = Array4D((None, 2, height, width), "float32")
+        features = Features({"motion": flow, "apex": Value("int64"), "onsets": flow, "problems": problems})
+    else:
+        crops = Array4D((None, processor.num_channels, height, width), "uint8")
+        features = Features({"frames": crops, "problems": problems})
+    with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder.parent) as unfinished, _one_thread():
+        prepared = dataset.map(
             _prepare_clip,
-            fn_kwargs={"processor": processor, "code": _code_digest()},
+            fn_kwargs={"processor": processor},
             remove_columns=dataset.column_names,
-            features=Features({"frames": array, "reference": array, "problems": List(Value("string"))}),
+            features=features,
             num_proc=num_proc,
             writer_batch_size=16,  # a batch is held in memory before it is written
-            desc="motion" if flow else "crops",
+            cache_file_name=f"{unfinished}/clips.arrow",
+            new_fingerprint=folder.name,
+            desc="motion" if "motion" in features else "crops",
         )
+        whole = Path(unfinished) / "whole"
+        prepared.save_to_disk(whole)
+        (whole / "sha256.json").write_text(json.dumps(_checksums(whole)), encoding="utf-8")
+        whole.rename(folder)
+
+
+def _checksums(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.iterdir() if path.name != "sha256.json")
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether the files of a prepared folder are those that were written."""
+    try:
+        return json.loads((folder / "sha256.json").read_text(encoding="utf-8")) == _checksums(folder)
+    except (OSError, ValueError):
+        return False
 
 
 @contextlib.contextmanager
@@ -146,16 +283,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads[1])
 
 
-def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
+def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[str, object]:
     try:
         apex = _apex_index(row, len(row["frames"] or ()))
-        sequence = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)
-    except ValueError as error:
+        clip = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)
+    except MerHfError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
-    return {"frames": sequence.frames, "reference": sequence.reference, "problems": list(sequence.problems)}
+    return {**vars(clip), "problems": list(clip.problems)}
 
 
-def _apex_index(row: dict[str, Any], total: int) -> int | None:
+def _apex_index(row: dict[str, object], total: int) -> int | None:
     """Where the annotated apex is among the frames of a clip; None where it is not known.
 
     Where frames are missing it is the place as far along the clip, for the frames do not say which ones.
@@ -167,11 +304,7 @@ def _apex_index(row: dict[str, Any], total: int) -> int | None:
     return round((apex - onset) * (total - 1) / last) if last > 0 else apex - onset
 
 
-def _code_digest() -> str:
-    digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parents[1] / "rcn").glob("*_rcn.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+# --- clips that are ready ---
 
 
 def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
@@ -180,7 +313,8 @@ def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
     A flow picture (Image) stands for zero at mid-grey; its values become -1 to 1.
 
     Raises:
-        DatasetError: for an array of another rank, or what is no array or picture, naming the clip.
+        DatasetError: for an array of another rank, a value that is not finite, or what is no array or picture, naming
+            the clip.
     """
     try:
         return _ready_array(dataset.select_columns([column])[row][column], column)
@@ -189,30 +323,31 @@ def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
         raise DatasetError(f"clip {name}: {error}") from error
 
 
-def _ready_array(value: Any, column: str) -> np.ndarray:
+def _ready_array(value: object, column: str) -> np.ndarray:
     if value is None:
         raise DatasetError(f"{column} is empty")
-    if column == "flow" and not isinstance(value, np.ndarray | list):
+    if isinstance(value, Picture):
         array = np.moveaxis(np.asarray(value.convert("RGB"), np.float32) / 127.5 - 1, 2, 0)
     else:
         array = np.asarray(value, np.float32)
     rank = 3 if column == "flow" else 4
     if array.ndim != rank:
         raise DatasetError(f"{column} must have {rank} dimensions, channels before height and width, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise DatasetError(f"{column} holds {(~np.isfinite(array)).sum()} values that are not finite numbers")
     return array[None] if column == "flow" else array
 
 
-def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> list[dict[str, Any]]:
+def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> list[Clip]:
     """All clips of a dataset, prepared, in memory.
 
     Args:
         dataset: see `check_dataset`.
         processor: prepares clips; flow of another size than its `size` is brought to it.
-        num_proc: processes to prepare clips with.
+        num_proc: number of processes to prepare clips with.
 
     Returns:
-        One dictionary a clip, in the order of the rows: `label`, and either `sequence` (a `ClipSequence`) or
-        `pixel_values_videos` (T, C, H, W).
+        The clips in the order of the rows.
 
     Raises:
         DatasetError, VideoError: as above.
@@ -220,24 +355,21 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     column = check_dataset(dataset)
     labels = dataset["label"]
     if column == "frames":
+        kind = ClipMotion if processor.connectivity == "geometric" else ClipFrames
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
-        sequences = [ClipSequence(row["frames"], row["reference"], tuple(row["problems"])) for row in prepared]
-        return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
-    ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
-    if column == "flow":
-        in_pixels = not isinstance(
-            dataset.features["flow"], Image
-        )  # the channels of a picture have scales of their own
-        size = processor.size["height"], processor.size["width"]
-        ready = [resized(array, *size, in_pixels) for array in ready]
-    shapes = {array.shape for array in ready}
-    if len(shapes) > 1:
-        raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
-    if column == "pixel_values_videos":
-        return [{"pixel_values_videos": array, "label": label} for array, label in zip(ready, labels, strict=True)]
-    return [
-        {"sequence": ClipSequence(array, array[:0]), "label": label} for array, label in zip(ready, labels, strict=True)
-    ]
+        contents = [kind(**{**row, "problems": tuple(row["problems"])}) for row in prepared]
+    else:
+        ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
+        if column == "flow":
+            in_pixels = not isinstance(dataset.features["flow"], Image)  # a picture's channels have their own scales
+            size = processor.size["height"], processor.size["width"]
+            ready = [resized(array, *size, in_pixels) for array in ready]
+        shapes = {array.shape for array in ready}
+        if len(shapes) > 1:
+            raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
+        as_motion = column == "flow"
+        contents = [ClipMotion(array, 0, array[:0]) if as_motion else ReadyInput(array) for array in ready]
+    return [Clip(content, label) for content, label in zip(contents, labels, strict=True)]
 
 
 def resized(flow: np.ndarray, height: int, width: int, in_pixels: bool) -> np.ndarray:
@@ -254,4 +386,27 @@ def resized(flow: np.ndarray, height: int, width: int, in_pixels: bool) -> np.nd
     return channels
 
 
-__all__ = ["DatasetError", "check_dataset", "prepare", "ready_input", "samples", "with_classes", "with_identity"]
+def digest_of(dataset: Dataset, clips: Sequence[Clip]) -> str:
+    """A digest of who is seen in which clip, how it is labelled, and of what training takes of it."""
+    table = dataset.select_columns(["clip_id", "subject", "label"]).to_pandas().to_csv()
+    digest = hashlib.sha256(table.encode())
+    for clip in clips:
+        arrays = (clip.content.motion, clip.content.onsets) if isinstance(clip.content, ClipMotion) else (clip.frames,)
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+__all__ = [
+    "Clip",
+    "DatasetError",
+    "ReadyInput",
+    "check_dataset",
+    "digest_of",
+    "load_clips",
+    "prepare",
+    "prepared_folder",
+    "ready_input",
+    "with_classes",
+    "with_identity",
+]

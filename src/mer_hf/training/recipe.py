@@ -1,141 +1,234 @@
-"""A recipe: what is trained, on what, and who is held out; read from a YAML file and the command line.
+"""A recipe: what is trained, on what, and who is held out; read from a file, the command line, or keyword arguments.
 
-recipe.yaml, then --name value ... -> parse_recipe -> Recipe, TrainingArguments
+    recipe.yaml, --name value ..., name=value -> read_recipe -> Recipe, TrainingArguments
+
+One parser checks all three. Options are written with dashes or underscores.
 """
 
+import dataclasses
 import difflib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_type_hints
+from typing import Literal, NoReturn, get_type_hints
 
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from mer_hf.errors import MerHfError
+from mer_hf.training.processes import take_share
 
+DRAWN = "action-units"
+"""What a recipe names as its dataset where motion is drawn, and no clip is read."""
 DEFAULTS = {
     "output_dir": "runs/default",
-    "remove_unused_columns": False,  # the samples of a clip are not named as the model's arguments
+    "remove_unused_columns": False,  # the batches of a training are not named as the model's arguments
     "save_strategy": "no",  # a fold is short; what is kept of it are its predictions
-    "logging_strategy": "no",
-    "dataloader_pin_memory": False,  # batches are a few hundred kilobytes
+    "logging_strategy": "epoch",  # the training curve of each fold is kept
+    "dataloader_pin_memory": False,  # clips lie on the device already
     "disable_tqdm": True,  # one bar counts the folds; false shows the steps of each as well
 }
 """Training arguments that differ from those of transformers unless a recipe says otherwise."""
+
+OPTIMISATION = (
+    *("per_device_train_batch_size", "per_device_eval_batch_size", "num_train_epochs", "max_steps", "learning_rate"),
+    *("weight_decay", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "optim", "optim_args"),
+    *("adam_beta1", "adam_beta2", "adam_epsilon", "max_grad_norm", "gradient_accumulation_steps"),
+    *("dataloader_drop_last", "activation_checkpointing", "activation_checkpointing_kwargs"),
+)
+CIRCUMSTANCES = (
+    *("output_dir", "seed", "bf16", "fp16", "tf32", "use_cpu", "torch_compile", "torch_compile_backend"),
+    *("torch_compile_mode", "full_determinism", "logging_strategy", "logging_steps", "logging_first_step", "log_level"),
+    *("report_to", "run_name", "project", "trackio_space_id", "disable_tqdm"),
+    *("push_to_hub", "hub_model_id", "hub_token", "hub_private_repo", "hub_revision"),
+)
+HOLD = (*OPTIMISATION, *CIRCUMSTANCES, "gradient_checkpointing", "gradient_checkpointing_kwargs")
+"""The arguments of `TrainingArguments` that hold here; all others are refused by name."""
+INSTEAD = {
+    "resume_from_checkpoint": "finished folds are kept, and the same command goes on after the last of them",
+    "save": "a fold is kept by its predictions, and the model of all clips is saved in the end",
+    "eval": "held-out subjects are scored once, when a fold has been trained; nothing is chosen on them",
+    "load_best": "the number of epochs is fixed beforehand; a best epoch on held-out subjects would be a leak",
+    "metric_for_best": "the number of epochs is fixed beforehand; a best epoch on held-out subjects would be a leak",
+    "hub": "the finished model is pushed, once",
+    "dataloader": "clips lie in memory as a whole, and no worker loads them",
+    "label_smoothing_factor": "say --model '{\"label_smoothing\": 0.1}', which class weights go with",
+    "label_names": "the labels are those of the dataset",
+    "data_seed": "a fold's random numbers follow from --seed and its name",
+    "ddp": "a fold is trained by one process; several processes share the folds out",
+    "fsdp": "a fold is trained by one process; several processes share the folds out",
+    "deepspeed": "a fold is trained by one process; several processes share the folds out",
+    "do_": "`mer-hf train` trains and scores, `mer-hf score` only scores",
+}
+"""Why an argument does not hold, by the beginning of its name."""
+LONGEST = 100_000
+"""Characters of a recipe's file, and of a value on the command line; the longest of this repository has 900."""
 
 
 class RecipeError(MerHfError):
     """A recipe or an option that cannot be used; the message says what to change."""
 
 
+HELP = {
+    "dataset": f"corpus, folder of videos or of a saved Dataset, user/name on the Hub, or {DRAWN}",
+    "data_dir": "where the release of the corpus was unpacked",
+    "label_set": "3class, 4class, 5class or native (corpora)",
+    "fps": "frame rate of the frames on disk, where it is not the corpus's",
+    "protocol": "who is held out: loso, lovo or kfold; none trains on all clips",
+    "num_folds": "k of the kfold protocol",
+    "folds": "only these folds, by name, separated by commas",
+    "seeds": "number of seeds, counted from --seed, that each fold is trained with",
+    "preset": "published setting of RcnConfig.preset",
+    "model": "fields of RcnConfig to change, as JSON",
+    "start": "saved model to start from: folder, name on the Hub, or default",
+    "processor": "options of RcnVideoProcessor, as JSON",
+    "jitter": "temporal jittering of the training clips",
+    "drop": "frames that jittering drops; single is the authors' release",
+    "mirror": "mirror training clips at random; u is inverted in flow",
+    "lr_step_epochs": "multiply the learning rate by a factor after so many epochs",
+    "lr_step_factor": "the factor of lr_step_epochs",
+    "ema_decay": "decay of an exponential moving average of the weights, such as .99",
+    "drawn_fields": f"number of fields of motion that are drawn, with --dataset {DRAWN}",
+    "drawn_per_clip": "number of drawn fields that go with each clip (joint training)",
+    "average_seeds": "save one model that averages the predictions of all seeds",
+    "average_with": "saved model that every trained one is averaged with",
+    "control": "score a PCA and a support vector machine on the same folds (flow)",
+    "num_proc": "number of processes that render and prepare the clips",
+}
+"""What the options of a recipe are."""
+
+
 @dataclass
 class Recipe:
-    """What is trained, on what, and who is held out. Everything about optimisation is in `TrainingArguments`."""
+    """What is trained, on what, and who is held out, see `HELP`; all about optimisation is in `TrainingArguments`.
 
-    dataset: str = field(
-        default="synthetic",
-        metadata={"help": "A corpus by name, the folder of a saved datasets.Dataset, or action-units: drawn motion."},
-    )
-    drawn_fields: int = field(
-        default=230_400, metadata={"help": "How many fields of motion are drawn, with --dataset action-units."}
-    )
-    data_dir: str | None = field(default=None, metadata={"help": "Where the release of the corpus was unpacked."})
-    fps: float | None = field(
-        default=None, metadata={"help": "Frame rate of the frames on disk, where it is not the corpus's own."}
-    )
-    label_set: str = field(default="3class", metadata={"help": "3class, 4class, 5class or native (corpora only)."})
-    protocol: Literal["loso", "lovo", "kfold", "none"] = field(
-        default="loso", metadata={"help": "Who is held out; none only trains on all clips."}
-    )
-    num_folds: int = field(default=5, metadata={"help": "k of the kfold protocol."})
-    folds: str | None = field(default=None, metadata={"help": "Only these folds, by name, separated by commas."})
-    seeds: int = field(default=1, metadata={"help": "How many seeds, counted from --seed, each fold is trained with."})
-    preset: str = field(default="rcn", metadata={"help": "A published setting of RcnConfig.preset."})
-    model: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Fields of RcnConfig to change (JSON). Or a saved model to start from, whose configuration is "
-            "taken: a folder, a name on the Hub, or default, the model in the package."
-        },
-    )
-    processor: dict | str | None = field(default=None, metadata={"help": "Options of RcnVideoProcessor (JSON)."})
-    jitter: bool = field(default=True, metadata={"help": "Temporal jittering of the training clips."})
-    drop: Literal["ratio", "single"] = field(
-        default="ratio", metadata={"help": "Frames that jittering drops; single is what the authors' release does."}
-    )
-    mirror: bool = field(default=True, metadata={"help": "Mirror training clips at random; u is inverted in flow."})
-    augment: dict | str | None = field(
-        default=None, metadata={"help": "rotation, scale, shift, noise, mixup of training clips (JSON)."}
-    )
-    lr_step_epochs: float | None = field(
-        default=None, metadata={"help": "Multiply the learning rate by a factor after every so many epochs."}
-    )
-    lr_step_factor: float = field(default=0.5, metadata={"help": "The factor of lr_step_epochs."})
-    ema_decay: float | None = field(
-        default=None, metadata={"help": "Decay of an exponential moving average of the weights, such as .99."}
-    )
-    drawn_per_clip: int = field(
-        default=0, metadata={"help": "Fields of drawn motion that go beside each clip in every batch (joint training)."}
-    )
-    average_seeds: bool = field(
-        default=False, metadata={"help": "Save one model that averages the predictions of all seeds."}
-    )
-    average_with: str | None = field(
-        default=None,
-        metadata={
-            "help": "A saved model that every trained one is averaged with: a folder, a name on the Hub, or default, "
-            "the model in the package. Inputs then are of its kind and size."
-        },
-    )
-    evaluate_only: bool = field(
-        default=False, metadata={"help": "Train nothing: score the saved model of --model on all clips of --dataset."}
-    )
-    control: bool = field(
-        default=False, metadata={"help": "Score a PCA and a support vector machine on the same folds (flow only)."}
-    )
-    num_proc: int | None = field(default=None, metadata={"help": "Processes that render and prepare the clips."})
+    Raises:
+        RecipeError: for a value out of range, and for an option that this recipe would not use.
+    """
+
+    dataset: str = "synthetic"
+    data_dir: str | None = None
+    label_set: str = "3class"
+    fps: float | None = None
+    protocol: Literal["loso", "lovo", "kfold", "none"] = "loso"
+    num_folds: int = 5
+    folds: str | None = None
+    seeds: int = 1
+    preset: str = "rcn"
+    model: dict | str | None = None
+    start: str | None = None
+    processor: dict | str | None = None
+    jitter: bool = True
+    drop: Literal["ratio", "single"] = "ratio"
+    mirror: bool = True
+    lr_step_epochs: float | None = None
+    lr_step_factor: float = 0.5
+    ema_decay: float | None = None
+    drawn_fields: int = 230_400
+    drawn_per_clip: int = 0
+    average_seeds: bool = False
+    average_with: str | None = None
+    control: bool = False
+    num_proc: int | None = None
 
     def __post_init__(self) -> None:
         """Read what the command line gives as JSON, and refuse what no run can mean."""
-        for name in ("processor", "augment", *(() if self.saved_model else ("model",))):
-            setattr(self, name, _mapping(name, getattr(self, name)))
-        if self.evaluate_only and self.saved_model is None:
-            raise RecipeError("evaluate_only needs a saved model to score: --model FOLDER, or --model default")
-        if self.evaluate_only and self.average_with is not None:
-            raise RecipeError("evaluate_only scores one saved model; average_with is for those that are trained")
-        if self.drawn_per_clip < 0:
-            raise RecipeError(f"drawn_per_clip must be 0 or more, got {self.drawn_per_clip}")
-        for name in ("seeds", "num_proc", "drawn_fields"):
+        if isinstance(self.model, str) and not self.model.lstrip().startswith(("{", "[")):
+            raise RecipeError(f"model gives fields of RcnConfig; to start from a saved model, say start: {self.model}")
+        self.model, self.processor = json_object("model", self.model), json_object("processor", self.processor)
+        for name, least in (
+            ("seeds", 1),
+            ("num_proc", 1),
+            ("drawn_fields", 1),
+            ("drawn_per_clip", 0),
+            ("num_folds", 2),
+        ):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise RecipeError(f"{name} must be at least 1, got {value}")
-        if self.lr_step_epochs is not None and not self.lr_step_epochs > 0:
-            raise RecipeError(f"lr_step_epochs must be above 0, got {self.lr_step_epochs}")
+            if value is not None and value < least:
+                raise RecipeError(f"{name} must be at least {least}, got {value}")
+        for name in ("lr_step_epochs", "lr_step_factor", "fps"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise RecipeError(f"{name} must be above 0 and finite, got {value}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
+        self._refuse_unused()
 
     @property
-    def saved_model(self) -> str | None:
-        """The saved model that `model` names; None where it gives fields of a configuration."""
-        return self.model if isinstance(self.model, str) and not self.model.lstrip().startswith("{") else None
+    def is_drawn(self) -> bool:
+        """Whether all that is trained on is drawn motion, so that there are no clips."""
+        return self.dataset == DRAWN
+
+    @property
+    def fold_names(self) -> list[str] | None:
+        """The folds that are named, each once; None for all."""
+        return None if self.folds is None else list(dict.fromkeys(name.strip() for name in self.folds.split(",")))
+
+    def changed(self) -> dict[str, object]:
+        """The fields that differ from their defaults, and so were given."""
+        defaults = {entry.name: entry.default for entry in fields(self)} | {"model": {}, "processor": {}}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value != defaults[name]}
+
+    def _refuse_unused(self) -> None:
+        """An option that would have no effect is a misunderstanding, and must not stand in the results."""
+        clips_only = ("data_dir", "label_set", "fps", "num_folds", "folds", "start", "average_with", "jitter", "drop")
+        clips_only += ("drawn_per_clip", "control")
+        given = self.changed()
+        reasons = [
+            (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
+            (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
+            (self.protocol != "kfold", ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
+            (self.protocol == "none", ("folds", "control"), "--protocol none holds nobody out"),
+            (not self.jitter, ("drop",), "it is for jittering"),
+            (self.lr_step_epochs is None, ("lr_step_factor",), "it is for lr_step_epochs"),
+            (self.start is not None, ("preset", "model"), f"the configuration is that of {self.start}"),
+        ]
+        for applies, names, reason in reasons:
+            unused = sorted(given.keys() & set(names))
+            if applies and unused:
+                raise RecipeError(f"{unused[0]} would have no effect: {reason}")
+        if self.is_drawn and self.protocol != "none":
+            raise RecipeError(f"--dataset {DRAWN} has no subjects to hold out; say --protocol none")
+        if self.protocol == "none" and self.seeds > 1 and not self.average_seeds:
+            raise RecipeError(f"seeds is {self.seeds}, but --protocol none trains one model; say --average-seeds true")
 
 
-def _mapping(name: str, value: dict | str | None) -> dict[str, Any]:
+def json_object(name: str, value: dict | str | None) -> dict[str, object]:
+    """Values by name, as they are or as JSON; empty for None."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise RecipeError(f"{name} must be JSON, such as '{{\"num_frames\": 16}}': {error}") from error
     if not isinstance(value, dict | None):
-        raise RecipeError(f"{name} must give values by name, got {value!r}")
+        raise RecipeError(f"{name} must give values by name, got {_short(value)}")
     return value or {}
 
 
+# --- from a file, a command line, or keyword arguments ---
+
+
+def read_recipe(source: Recipe | str | Path | None = None, **options: object) -> tuple[Recipe, TrainingArguments]:
+    """Read a recipe from Python.
+
+    Args:
+        source: a recipe, the path of a recipe's file, or None for the defaults.
+        options: fields of `Recipe` and of `TrainingArguments`, which outdo the source.
+
+    Raises:
+        RecipeError: for a file that cannot be read, an unknown name, or a value that cannot be used.
+    """
+    given = source.changed() if isinstance(source, Recipe) else {}
+    path = [] if source is None or isinstance(source, Recipe) else [str(source)]
+    return parse_recipe([*path, *_as_argv({**given, **options}, "")])
+
+
 def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
-    """Read a recipe.
+    """Read a recipe from a command line.
 
     Args:
         argv: perhaps the path of a YAML file, then options, which outdo the file. Both know the fields of `Recipe` and
@@ -145,32 +238,128 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
         The recipe, and the training arguments.
 
     Raises:
-        RecipeError: for a file that cannot be read, an unknown key, or a value of the wrong kind.
+        RecipeError: for a file that cannot be read, an unknown key, or a value that cannot be used.
     """
-    parser = HfArgumentParser(
-        (Recipe, TrainingArguments),
-        usage="mer-hf train [RECIPE.yaml] [--OPTION VALUE ...]",
-        description="Train and test a model by a recipe; options outdo its entries. Those of a recipe come first, then "
-        "those of transformers.TrainingArguments.",
-    )
-    parser.error = _refuse
-    parser.set_defaults(**DEFAULTS, bf16=None)
+    take_share()  # before the training arguments look for the other processes of a launcher
     argv = list(argv)
     path = argv.pop(0) if argv and not argv[0].startswith("-") else None
-    from_file = [] if path is None else _options(_read_yaml(Path(path)), path)
+    from_file = [] if path is None else _as_argv(_read_yaml(Path(path)), f"recipe {path}: ")
+    for argument in argv:
+        _check_option(argument)
+    parser = _parser()
     try:
         recipe, arguments, unknown = parser.parse_args_into_dataclasses(
             [*from_file, *argv], look_for_args_file=False, return_remaining_strings=True
         )
     except (TypeError, ValueError) as error:  # what the dataclasses themselves refuse
         raise error if isinstance(error, RecipeError) else RecipeError(str(error)) from error
-    if unknown and unknown[0].startswith("-"):
-        name = unknown[0].partition("=")[0]
-        raise RecipeError(f"there is no option {name}{_hint(name.lstrip('-').replace('-', '_'))}")
     if unknown:
-        raise RecipeError(f"{unknown[0]!r} belongs to no option; the recipe's file stands first, options follow it")
+        raise RecipeError(f"{_short(unknown[0])} belongs to no option; the recipe's file stands first")
+    _check_arguments(arguments)
     _choose_precision(arguments)
     return recipe, arguments
+
+
+def _parser() -> HfArgumentParser:
+    parser = HfArgumentParser((Recipe, TrainingArguments), add_help=False, allow_abbrev=False)
+    parser.error = _refuse
+    parser.set_defaults(**DEFAULTS, bf16=None)
+    return parser
+
+
+def _refuse(message: str) -> NoReturn:
+    raise RecipeError(message[:500])
+
+
+def _read_yaml(path: Path) -> dict[str, object]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        if len(text) > LONGEST:
+            raise RecipeError(f"recipe {path} has {len(text)} characters; a recipe has at most {LONGEST}")
+        content = yaml.load(text, _UniqueKeys)
+    except OSError as error:
+        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeError(f"recipe {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"recipe {path} must give values by name, one a line, such as 'learning_rate: 3e-3'")
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a key that stands twice, of which YAML would silently take the last."""
+
+    def constructjson_object(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = {key for key in keys if keys.count(key) > 1}
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"{min(twice)!r} stands twice", node.start_mark)
+        return super().constructjson_object(node, deep)
+
+
+def _as_argv(content: Mapping[str, object], where: str) -> list[str]:
+    """Values by name as command-line options, so that one parser checks everything."""
+    known = _known()
+    options = []
+    for name, value in content.items():
+        _check_name(name, where)
+        kind = str(known[name])
+        if (isinstance(value, dict) and "dict" not in kind) or (isinstance(value, list) and "list" not in kind):
+            raise RecipeError(f"{where}{name} takes one value, got {_short(value)}")
+        if isinstance(value, list):
+            options += [f"--{name}", *map(str, value)]
+        elif value is not None:
+            options.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+    return options
+
+
+def _check_option(argument: str) -> None:
+    """Refuse an option of the command line that is unknown, or does not hold here."""
+    if len(argument) > LONGEST:
+        raise RecipeError(f"{argument[:40]}... has {len(argument)} characters; a value has at most {LONGEST}")
+    if argument.startswith("--"):
+        name = argument[2:].partition("=")[0].replace("-", "_")
+        _check_name(name.removeprefix("no_") if name.removeprefix("no_") in _known() else name, "", argument)
+
+
+def _check_name(name: object, where: str, written: str = "") -> None:
+    known = _known()
+    if name not in known:
+        nearest = difflib.get_close_matches(str(name)[:60], known, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        what = f"there is no option {written.partition('=')[0]}" if written else f"unknown key {_short(name)}"
+        raise RecipeError(f"{where}{what}{hint}")
+    if name not in HOLD and name not in DEFAULTS and name not in {entry.name for entry in fields(Recipe)}:
+        reasons = [reason for beginning, reason in INSTEAD.items() if name.startswith(beginning)]
+        raise RecipeError(f"{where}{name} does not hold here: {next(iter(reasons), 'it was never tried')}")
+
+
+def _known() -> dict[str, object]:
+    """The names that a recipe may give, and their types."""
+    types = {**get_type_hints(TrainingArguments), **get_type_hints(Recipe)}  # HfArgumentParser alters those of fields
+    return {
+        entry.name: types[entry.name] for part in (Recipe, TrainingArguments) for entry in fields(part) if entry.init
+    }
+
+
+def _short(value: object) -> str:
+    return textwrap.shorten(repr(value)[:200], 120, placeholder="...")
+
+
+def _check_arguments(arguments: TrainingArguments) -> None:
+    """Refuse training arguments with which nothing, or nothing finite, could be trained."""
+    for name, least in (("seed", 0), ("per_device_train_batch_size", 1), ("per_device_eval_batch_size", 1)):
+        if getattr(arguments, name) < least:
+            raise RecipeError(f"{name} must be at least {least}, got {getattr(arguments, name)}")
+    if arguments.gradient_accumulation_steps < 1:
+        raise RecipeError(
+            f"gradient_accumulation_steps must be at least 1, got {arguments.gradient_accumulation_steps}"
+        )
+    if arguments.max_steps < 1 and not 0 < arguments.num_train_epochs < math.inf:
+        raise RecipeError(f"num_train_epochs must be above 0 and finite, got {arguments.num_train_epochs}")
+    for name in ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps"):
+        if not 0 <= getattr(arguments, name) < math.inf:
+            raise RecipeError(f"{name} must be 0 or more and finite, got {getattr(arguments, name)}")
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -188,50 +377,36 @@ def _choose_precision(arguments: TrainingArguments) -> None:
             arguments.mixed_precision = "bf16"
 
 
-def _refuse(message: str) -> NoReturn:
-    raise RecipeError(message)
+# --- help ---
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RecipeError(f"recipe {path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"recipe {path} must give values by name, one a line, such as 'learning_rate: 3e-3'")
-    return content
-
-
-def _options(content: dict[str, Any], path: str) -> list[str]:
-    """The entries of a YAML file as command-line options, so that one parser checks both."""
-    known = _known()
-    options = []
-    for name, value in content.items():
-        if name not in known:
-            raise RecipeError(f"recipe {path} has an unknown key {name!r}{_hint(str(name))}")
-        kind = str(known[name])
-        if (isinstance(value, dict) and "dict" not in kind) or (isinstance(value, list) and "list" not in kind):
-            raise RecipeError(f"recipe {path}: {name} takes one value, got {value!r}")
-        if isinstance(value, list):
-            options += [f"--{name}", *map(str, value)]
-        elif value is not None:
-            options.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return options
-
-
-def _known() -> dict[str, Any]:
-    """The names that a recipe may give, and their types."""
-    types = {**get_type_hints(TrainingArguments), **get_type_hints(Recipe)}  # HfArgumentParser alters those of fields
-    return {
-        entry.name: types[entry.name] for part in (Recipe, TrainingArguments) for entry in fields(part) if entry.init
+def help_text(everything: bool = False) -> str:
+    """The options that hold, those of a recipe first, on two screens; with `everything`, what each does at length."""
+    parser = _parser()
+    defaults = {action.dest: action.default for action in reversed(parser._actions)}  # --no_x comes after --x
+    texts = {
+        entry.name: entry.metadata.get("help", "") for part in (Recipe, TrainingArguments) for entry in fields(part)
     }
+    groups = {"the recipe": [entry.name for entry in fields(Recipe)]}
+    groups |= {"the optimisation": OPTIMISATION, "the circumstances": CIRCUMSTANCES}
+    lines = [
+        "usage: mer-hf train [RECIPE.yaml] [--OPTION VALUE ...]",
+        "",
+        "Train and test a model by a recipe; options outdo its entries. --help-all explains each at length.",
+    ]
+    for title, names in groups.items():
+        lines += ["", f"{title}:"]
+        for name in names:
+            text = " ".join(texts[name].split())
+            text = text if everything else text.partition(". ")[0].rstrip(".")
+            default = defaults.get(name)
+            option = f"--{name.replace('_', '-')}"
+            shown = text if default in (None, "") else f"{text} ({default})"
+            if everything:
+                lines += [f"  {option}", *textwrap.wrap(shown, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+            else:
+                lines.append(f"  {option:30} {shown if len(shown) <= 86 else shown[:83] + '...'}")
+    return "\n".join(lines)
 
 
-def _hint(name: str) -> str:
-    nearest = difflib.get_close_matches(name, _known(), n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
-
-
-__all__ = ["Recipe", "RecipeError", "has_bf16", "parse_recipe"]
+__all__ = ["DRAWN", "Recipe", "RecipeError", "has_bf16", "help_text", "json_object", "parse_recipe", "read_recipe"]

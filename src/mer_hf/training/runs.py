@@ -1,363 +1,230 @@
-"""Run a protocol: from a dataset and a recipe to predictions, scores and a model.
+"""A run: from a recipe and clips to predictions, scores and a model.
 
-    dataset -> build_config, build_processor -> samples -> build_folds
-      -> train, once a fold and seed -> folds/<name>/seed-<k>.csv -> predictions.csv -> results.json
-      -> train on all clips -> the model that is saved
+train: recipe, clips -> make_plan -> run -> Outcome          score: a saved model, clips -> Outcome
 
-A finished fold is a file, and a fold at work is a lock: a run that was stopped goes on where it was, and any number of
-processes that run the same command share the folds out among themselves.
+run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> the model of all clips -> Outcome
 """
 
-import contextlib
-import hashlib
-import json
-import os
+import tempfile
 import time
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
-import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset
-from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
-from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
-from mer_hf.rcn.configuration_rcn import RcnConfig
+from mer_hf.data import load_dataset
+from mer_hf.evaluation.summary import summarise
+from mer_hf.hub.models import Saved, open_model
+from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
-from mer_hf.training.clips import check_dataset, samples, with_classes, with_identity
-from mer_hf.training.recipe import Recipe
-from mer_hf.training.results import (
+from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
+from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
+from mer_hf.training.folds import Job, folds_of, shared_out
+from mer_hf.training.outcome import (
+    Outcome,
     circumstances,
+    claim,
     control_scores,
     data_record,
     predictions_table,
     recipe_record,
-    summarise,
     unit_scores,
-    write_atomically,
-    write_json,
+    versions,
 )
-from mer_hf.training.trainer import (
-    RunError,
-    Saved,
-    build_augmentation,
-    build_config,
-    build_processor,
-    calibrate_units,
-    many_small_steps,
-    predict,
-    train,
-)
+from mer_hf.training.plan import Plan, RunError, make_plan
+from mer_hf.training.processes import ALONE, Share, take_share
+from mer_hf.training.recipe import DRAWN, Recipe, read_recipe
+from mer_hf.training.trainer import calibrate_units, finish_tracking, many_small_steps, predict
+from mer_hf.training.trainer import train as train_one
 
 MAY_DIFFER = (
-    "folds",
-    "seeds",
-    "average_seeds",
-    "control",
-    "num_proc",
-    "disable_tqdm",
-    "use_cpu",
-    "dataloader_pin_memory",
+    *("folds", "seeds", "average_seeds", "control", "num_proc", "use_cpu", "bf16", "fp16"),
+    *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "log_level", "logging_strategy"),
+    *("logging_steps", "logging_first_step", "dataloader_pin_memory", "output_dir"),
 )
 """What may change from one start of a run to the next without making it another run."""
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which of several processes this is."""
-
-    rank: int = 0
-    world_size: int = 1
-
-
-def take_share() -> Share:
-    """Read from the environment which of the processes of `accelerate launch` or `torchrun` this is, and stand alone.
-
-    A fold is trained by one process on one device, so the launcher's variables are taken out of the environment before
-    the Trainer could join the processes into one. Several processes compute with one thread each, for a fold has too
-    little to do for more. To be called before CUDA is used.
-    """
-    share = Share(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))
-    if share.world_size > 1:
-        torch.set_num_threads(1)
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"):
-        os.environ.pop(name, None)
-    if torch.cuda.device_count() > 1:
-        devices = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-        devices = devices.split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices[local_rank % len(devices)]
-    return share
-
-
-def run(
-    dataset: Dataset,
-    recipe: Recipe,
-    arguments: TrainingArguments,
-    share: Share = Share(),
-    start: Saved | None = None,
-    companion: Saved | None = None,
-) -> Saved | None:
-    """Run a recipe on a dataset and write `predictions.csv` and `results.json` into the output folder.
+def train(
+    recipe: Recipe | str | Path, clips: Dataset | None = None, output_dir: str | Path | None = None, **options: object
+) -> Outcome | None:
+    """Train by a recipe, and test on those who are held out.
 
     Args:
-        dataset: see `preparation.check_dataset`.
-        recipe: what to do.
-        arguments: how to optimise, and the output folder.
-        share: which of several processes this is. All of them train folds; the first also gathers the results.
-        start: the saved model whose weights every training begins with.
-        companion: a saved model that every trained one is averaged with, in the folds as in the model that is returned.
+        recipe: a recipe, or the path of its file.
+        clips: what `mer_hf.load_dataset` gives, or a Dataset like it; by default the recipe's own dataset is loaded.
+        output_dir: where finished folds are kept, so that a run that was stopped goes on; a temporary folder, gone when
+            the run has ended, by default.
+        options: fields of `Recipe` and of `transformers.TrainingArguments`, which outdo the recipe.
 
     Returns:
-        The model trained on all clips, with its processor; None in all processes but the first.
+        The outcome; None in all processes but the first, where a launcher started several that share the folds.
 
     Raises:
-        RunError: for an output folder of another recipe, a fold whose training side lacks a class, a control that
-            cannot be had, or a saved model that was trained on a subject who is held out.
-        DatasetError, VideoError, ValueError: for a dataset, clip or setting that cannot be used; before any training.
+        MerHfError: for a recipe, dataset, clip or saved model that cannot be used; before any training.
+        RunError: for a training that goes astray.
     """
-    started = time.monotonic()
-    check_dataset(dataset)
-    dataset = with_identity(dataset)
-    saved = start or companion
-    if companion is not None:
-        dataset = with_classes(dataset, list(companion.model.config.id2label.values()))
-    config = build_config(recipe, dataset, start, companion)
-    processor = build_processor(recipe, config, saved)
-    if recipe.control:
-        _check_control(config)
-    build_augmentation(recipe)
-    folds = build_folds(recipe, dataset)
-    for model in (start, companion) if folds else ():
-        _check_unseen(model, dataset)
-    output_dir = Path(arguments.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(output_dir / ".preparing.lock"):  # one process prepares, the others find it in the cache
-        clips = samples(dataset, processor, recipe.num_proc)
-        _claim_output_dir(output_dir, recipe, arguments, clips, dataset)
-
-    def trained(rows: Sequence[int], seed: int) -> RcnForVideoClassification:
-        weights = None if start is None else start.model
-        return train([clips[row] for row in rows], config, processor, recipe, arguments, seed, weights).model
-
-    def averaged(*models: RcnForVideoClassification) -> RcnForVideoClassification:
-        average = RcnForVideoClassification.average(models)
-        return average if companion is None else RcnForVideoClassification.average([average, companion.model])
-
-    seeds = [arguments.seed + number for number in range(recipe.seeds)]
-    jobs = [(fold, seed) for seed in seeds for fold in folds]
-    with many_small_steps():
-        for fold, seed, wait in _own_share_first(jobs, share):
-            with _lock(output_dir, fold, seed, wait) as held:
-                path = _predictions_file(output_dir, fold, seed)
-                if held and not path.exists():
-                    # the folds of one seed differ in their random numbers too, whatever the order they are trained in
-                    own_seed = zlib.crc32(f"{seed}/{fold.name}".encode())
-                    model = averaged(trained(fold.train, own_seed))
-                    told = predict(model, [clips[row] for row in fold.test], processor, arguments.eval_batch_size)
-                    rows = predictions_table(dataset.select(fold.test), told.logits, fold.name, seed)
-                    write_atomically(path, rows.to_csv(index=False))
-        if share.rank != 0:
-            return None
-        finals = seeds if recipe.average_seeds else seeds[:1]
-        models = [trained(range(len(clips)), seed) for seed in finals]
-        for model in models if recipe.drawn_per_clip else ():
-            calibrate_units(model)
-        model = averaged(*models)
-    known = [each.model.config.training_subjects or () for each in (start, companion) if each is not None]
-    model.config.training_subjects = sorted({*dataset["subject"]}.union(*known))
-
-    if jobs:
-        predictions = pd.concat([_read_fold(output_dir, fold, seed) for fold, seed in jobs], ignore_index=True)
-        write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
-    results = {
-        **(summarise(predictions, list(config.id2label.values())) if jobs else {}),
-        **({"control": control_scores(clips, folds, config.num_labels)} if jobs and recipe.control else {}),
-        "folds": len(folds),
-        **data_record(dataset),
-        **circumstances(recipe, arguments, share.world_size, started),
-    }
-    write_json(output_dir / "results.json", results)
-    return Saved(model, processor)
+    if output_dir is None:
+        with tempfile.TemporaryDirectory(prefix="mer_hf-run-") as folder:
+            return train(recipe, clips, folder, **options)
+    read, arguments = read_recipe(recipe, **{**options, "output_dir": str(output_dir)})
+    return train_parsed(read, arguments, clips)
 
 
-def evaluate(dataset: Dataset, saved: Saved, recipe: Recipe, arguments: TrainingArguments) -> None:
-    """Score a saved model on all clips of a dataset, and write `predictions.csv` and `results.json`.
+def train_parsed(recipe: Recipe, arguments: TrainingArguments, clips: Dataset | None = None) -> Outcome | None:
+    """As `train`, with a recipe and its training arguments as `read_recipe` gives them."""
+    if clips is None and not recipe.is_drawn:
+        clips = load_dataset(
+            recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
+        )
+    return run(make_plan(recipe, arguments, clips), take_share())
+
+
+def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
+    """Carry out a plan; finished folds are kept in its output folder.
 
     Args:
-        dataset: see `preparation.check_dataset`. Its classes go by their names; flow may be of any size.
-        saved: the model, and the processor that makes its inputs.
-        recipe: what is scored, for the record; options of the processor.
-        arguments: the output folder.
+        plan: what all trainings have in common.
+        share: which of several processes this is. All of them train folds; the first also gathers the results.
 
-    Raises:
-        RunError: for an output folder that holds a training.
-        DatasetError, VideoError, ValueError: for a dataset or clip that cannot be used.
+    Returns:
+        The outcome; None in all processes but the first.
     """
     started = time.monotonic()
-    check_dataset(dataset)
-    classes = list(saved.model.config.id2label.values())
-    dataset = with_classes(with_identity(dataset), classes)
-    processor = saved.processor.with_options(**recipe.processor)
-    output_dir = Path(arguments.output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    _claim_for_evaluation(output_dir)
-    clips = samples(dataset, processor, recipe.num_proc)
-    told = predict(saved.model.to(arguments.device), clips, processor, arguments.eval_batch_size)
-    predictions = predictions_table(dataset, told.logits, "none", arguments.seed)
-    write_atomically(output_dir / "predictions.csv", predictions.to_csv(index=False))
-    trained_on = set(saved.model.config.training_subjects or ())
-    results = {
-        **summarise(predictions, classes),
-        **unit_scores(dataset, told.action_unit_logits, saved.model.config.action_units),
-        "clips_of_training_subjects": sum(subject in trained_on for subject in dataset["subject"]),
-        **data_record(dataset),
-        **circumstances(recipe, arguments, 1, started),
-    }
-    write_json(output_dir / "results.json", results)
+    folds = [] if plan.dataset is None else folds_of(plan.recipe, plan.dataset)
+    clips = [] if plan.dataset is None else load_clips(plan.dataset, plan.processor, plan.recipe.num_proc)
+    identity = identity_of(plan, clips)
+    digest = claim(plan.output_dir, identity)
+    held_out = {fold.name: tuple(plan.dataset.select(fold.test)["clip_id"]) for fold in folds}
+    jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
+    with many_small_steps():
+        for job, wait in shared_out(jobs, share):
+            with job.held(wait) as held:
+                if held and job.kept() is None:
+                    train_and_test(plan, clips, job)
+        if share.rank != 0:
+            return None
+        model = final_model(plan, clips)
+    predictions = pd.concat([job.kept() for job in jobs], ignore_index=True) if jobs else None
+    found = {} if predictions is None else summarise(predictions, plan.classes)
+    if plan.recipe.control:
+        found["control"] = control_scores(clips, folds, plan.config.num_labels)
+    if plan.dataset is None:
+        found |= {"classes": plan.classes, "drawn_motion": dict(score_drawn(model))}
+    record = {"folds": len(folds), "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
+    record |= circumstances(started, share.world_size)
+    return Outcome(model, plan.processor, predictions, found, record, identity)
 
 
-# --- who is held out ---
+def identity_of(plan: Plan, clips: Sequence[Clip]) -> dict[str, object]:
+    """What makes a run the same run when it is started again: recipe, precision, versions, clips."""
+    record = recipe_record(plan.recipe, plan.arguments)
+    kept = {name: value for name, value in record.items() if name not in MAY_DIFFER}
+    precision = {"precision": plan.arguments.mixed_precision, "versions": versions()}
+    return {**kept, **precision, "data_sha256": None if plan.dataset is None else digest_of(plan.dataset, clips)}
 
 
-def build_folds(recipe: Recipe, dataset: Dataset) -> list[Fold]:
-    """The folds of the recipe's protocol, each with every class on its training side.
+def data_of(dataset: Dataset | None) -> dict[str, object]:
+    """What `results.json` says of the data: clips, or drawn motion."""
+    return {"data": DRAWN_DATA} if dataset is None else data_record(dataset)
+
+
+def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
+    """Train on one side of a fold, and keep what the model says of the other.
 
     Raises:
-        RunError: for a class that the training side of a fold lacks.
-        ValueError: for an unknown fold, or too few subjects.
+        RunError: for a training that goes astray.
     """
-    if recipe.protocol == "none":
-        return []
-    if recipe.protocol == "loso":
-        folds = leave_one_subject_out(dataset["subject"])
-    elif recipe.protocol == "lovo":
-        folds = leave_one_video_out(dataset["clip_id"])
-    else:
-        folds = subject_k_fold(dataset["subject"], recipe.num_folds)
-    if recipe.folds is not None:
-        folds = select_folds(folds, list(dict.fromkeys(name.strip() for name in recipe.folds.split(","))))
-    names, labels = dataset.features["label"].names, np.array(dataset["label"])
-    for fold in folds:
-        missing = set(range(len(names))) - set(labels[list(fold.train)].tolist())
-        if missing:
-            raise RunError(
-                f"fold {fold.name}: no training clip shows {', '.join(names[label] for label in sorted(missing))}; it "
-                "could not be learnt. Leave the class out of the label set, or hold out less at a time."
-            )
-    return folds
+    trained = train_one(plan, [clips[row] for row in job.fold.train], job.random_seed, job.name)
+    model = averaged(plan, [trained.model])
+    held_out = [clips[row] for row in job.fold.test]
+    logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
+    if not logits.isfinite().all():
+        raise RunError(f"{job.name}: the scores of held-out clips are not finite numbers")
+    predictions = predictions_table(plan.dataset.select(job.fold.test), logits, job.fold.name, job.seed)
+    scored = scores([clip.label for clip in held_out], logits.argmax(1).tolist(), plan.config.num_labels)
+    finish_tracking(trained, {f"test_{name}": scored[name] for name in SCORES})
+    job.keep(predictions, trained.curve)
 
 
-# --- folds that are shared out, and kept as files ---
+def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
+    """The model of all clips, or of drawn motion; of all seeds, where they are averaged."""
+    models = []
+    for seed in plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]:
+        trained = train_one(plan, clips, seed, f"all clips, seed {seed}")
+        finish_tracking(trained, {})
+        if plan.config.action_units:
+            calibrate_units(trained.model)
+        models.append(trained.model)
+    model = averaged(plan, models)
+    if plan.dataset is None:
+        model.config.trained_on = TRAINED_ON
+        return model
+    known = [saved.model.config.training_subjects or () for saved in (plan.start, plan.companion) if saved is not None]
+    model.config.training_subjects = sorted({*plan.dataset["subject"]}.union(*known))
+    return model
 
 
-def _own_share_first(jobs: Sequence[tuple[Fold, int]], share: Share) -> Iterator[tuple[Fold, int, bool]]:
-    """All jobs, and whether to wait for the process that is at work on one.
+def averaged(plan: Plan, models: Sequence[RcnForVideoClassification]) -> RcnForVideoClassification:
+    """One model of several and, with an equal vote, of the one that the plan averages with."""
+    average = RcnForVideoClassification.average(models)
+    return average if plan.companion is None else RcnForVideoClassification.average([average, plan.companion.model])
 
-    First come those that fall to this process when they are dealt out, then those of the others, should they be slower.
-    The first process, which needs all of them, goes through them once more and waits, should one be unfinished.
+
+# --- a saved model, scored ---
+
+
+def score(
+    model: str | Path | Saved,
+    clips: Dataset | str,
+    processor: Mapping[str, object] | None = None,
+    batch_size: int = 64,
+    num_proc: int | None = None,
+    device: str | torch.device | None = None,
+) -> Outcome:
+    """Score a saved model on all clips of a dataset; nothing is trained.
+
+    Args:
+        model: a folder, a name on the Hub, `"default"`, or what `mer_hf.open_model` gave.
+        clips: what `mer_hf.load_dataset` gives, or a Dataset like it; its classes go by their names, and flow may be of
+            any size. Or `"action-units"`: drawn motion.
+        processor: options of `RcnVideoProcessor` to change.
+        batch_size: number of clips that go through the model at once.
+        num_proc: number of processes that prepare the clips.
+        device: where to compute; a GPU where there is one by default.
+
+    Raises:
+        MerHfError: for a model, dataset or clip that cannot be used.
     """
-    with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
-        for turn in range(share.world_size):
-            for fold, seed in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
-                yield fold, seed, False
-                bar.update()
-    if share.rank == 0:
-        yield from ((fold, seed, True) for fold, seed in jobs)
+    started = time.monotonic()
+    name = "a model in memory" if isinstance(model, Saved) else str(model)
+    saved = model if isinstance(model, Saved) else open_model(name)
+    prepares = saved.processor.with_options(**(processor or {}))
+    recogniser = saved.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    scored = {"scored": {"model": name, "processor": dict(processor or {})}}
+    classes = list(recogniser.config.id2label.values())
+    if isinstance(clips, str):
+        if clips != DRAWN:
+            raise RunError(f"clips is {clips!r}; give what mer_hf.load_dataset gives, or {DRAWN!r}")
+        found = {"classes": classes, "drawn_motion": dict(score_drawn(recogniser))}
+        return Outcome(recogniser, prepares, None, found, {**scored, **data_of(None), **circumstances(started)}, scored)
+    check_dataset(clips)
+    dataset = with_classes(with_identity(clips), classes)
+    held = load_clips(dataset, prepares, num_proc)
+    outputs = predict(recogniser, held, prepares, batch_size)
+    predictions = predictions_table(dataset, outputs.logits, "none", 0)
+    trained_on = set(recogniser.config.training_subjects or ())
+    found = {
+        **summarise(predictions, classes),
+        **unit_scores(dataset, outputs.action_unit_logits, recogniser.config.action_units),
+        "clips_of_training_subjects": sum(subject in trained_on for subject in dataset["subject"]),
+    }
+    record = {**scored, **data_of(dataset), **circumstances(started)}
+    identity = {**scored, "data_sha256": digest_of(dataset, held)}
+    return Outcome(recogniser, prepares, predictions, found, record, identity)
 
 
-def _fold_dir(output_dir: Path, fold: Fold) -> Path:
-    """Two names never give one folder, and no name, such as the absolute path of a clip, leads out of the output."""
-    parts = [quote(part, safe=" @") if part.strip(".") else f"%{part}" for part in fold.name.split("/")]
-    return output_dir.joinpath("folds", *parts)
-
-
-def _predictions_file(output_dir: Path, fold: Fold, seed: int) -> Path:
-    return _fold_dir(output_dir, fold) / f"seed-{seed}.csv"
-
-
-@contextlib.contextmanager
-def _lock(output_dir: Path, fold: Fold, seed: int, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a fold; give False where another process holds it and there is no reason to wait for it."""
-    path = _predictions_file(output_dir, fold, seed).with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=-1 if wait else 0)
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def _read_fold(output_dir: Path, fold: Fold, seed: int) -> pd.DataFrame:
-    text = ["clip_id", "corpus", "subject", "fold", "label", "predicted"]
-    return pd.read_csv(_predictions_file(output_dir, fold, seed), dtype=dict.fromkeys(text, str), keep_default_na=False)
-
-
-# --- what is refused ---
-
-
-def _check_control(config: RcnConfig) -> None:
-    if config.connectivity != "geometric":
-        raise RunError(f"control judges flow, and {config.connectivity} connectivity has none; leave --control out")
-    if find_spec("sklearn") is None:
-        raise RunError("control needs scikit-learn: pip install mer_hf[control]")
-
-
-def _claim_output_dir(
-    output_dir: Path, recipe: Recipe, arguments: TrainingArguments, clips: list[dict[str, Any]], dataset: Dataset
-) -> None:
-    """Write down what is run in a folder, or refuse to mix it with what was run there before."""
-    record = recipe_record(recipe, arguments)
-    for name in MAY_DIFFER:
-        record.pop(name, None)
-    digest = hashlib.sha256(dataset.select_columns(["clip_id", "subject", "label"]).to_pandas().to_csv().encode())
-    for clip in clips:
-        sequence = clip.get("sequence")
-        for array in (sequence.frames, sequence.reference) if sequence else [clip["pixel_values_videos"]]:
-            digest.update(np.ascontiguousarray(array))
-    record["data_sha256"] = digest.hexdigest()
-    record = json.loads(json.dumps(record))  # as it will be read
-    path = output_dir / "recipe.json"
-    if not path.exists():
-        write_json(path, record)
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))
-    changed = sorted(name for name in {*before, *record} if before.get(name) != record.get(name))
-    if changed:
-        told = "; ".join(f"{name} was {before.get(name)!r}, is {record.get(name)!r}" for name in changed)
-        raise RunError(
-            f"{output_dir} holds a run of another recipe ({told}). Name another --output_dir, or delete this one to "
-            "start anew."
-        )
-
-
-def _claim_for_evaluation(output_dir: Path) -> None:
-    """Refuse to write over the results of a training; those of another evaluation are made again in a moment."""
-    if (output_dir / "recipe.json").exists():
-        raise RunError(f"{output_dir} holds the results of a training; name another --output_dir for the evaluation")
-
-
-def _check_unseen(saved: Saved | None, dataset: Dataset) -> None:
-    """Refuse a saved model that has seen the clips on which it would be scored."""
-    seen = set() if saved is None else {*(saved.model.config.training_subjects or ())} & set(dataset["subject"])
-    if seen:
-        raise RunError(
-            f"the saved model was trained on {len(seen)} of the subjects that are held out here, such as {min(seen)}; "
-            "the scores would be of clips that it knows. Say --protocol none, or take a model of other corpora."
-        )
-
-
-__all__ = ["RunError", "Share", "build_folds", "evaluate", "run", "take_share"]
+__all__ = ["run", "score", "train", "train_parsed"]

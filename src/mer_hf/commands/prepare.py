@@ -1,0 +1,42 @@
+"""Find the faces and the motion of all clips once, on all cores, as the training of the same recipe would do first."""
+
+import os
+import time
+from collections.abc import Sequence
+
+from mer_hf.commands import CommandError
+from mer_hf.data import load_dataset
+from mer_hf.training.clips import check_dataset, prepare, prepared_folder
+from mer_hf.training.plan import make_plan
+from mer_hf.training.recipe import parse_recipe
+
+USAGE = """usage: mer-hf prepare [RECIPE.yaml] [--OPTION VALUE ...]
+
+Find the faces and the motion of all clips, and keep them in the cache of datasets: what training does first, on all
+cores. It takes the recipe and the options of the training, see `mer-hf train --help`, and prepares just what that
+training reads.
+
+example:
+  mer-hf prepare scripts/recipes/rcn-best.yaml --dataset casme2 --data-dir /data/CASME2"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command with what stands behind its name."""
+    if not argv or argv[-1] in ("-h", "--help", "--help-all"):
+        print(USAGE)
+        return 0 if argv else 2
+    recipe, arguments = parse_recipe(argv)
+    if recipe.is_drawn:
+        raise CommandError(f"{recipe.dataset} is drawn while it is trained on; there is nothing to prepare")
+    clips = load_dataset(recipe.dataset, recipe.data_dir, recipe.label_set, recipe.fps, recipe.num_proc)
+    if check_dataset(clips) != "frames":
+        raise CommandError(f"{recipe.dataset} holds ready inputs; there is nothing to prepare")
+    plan = make_plan(recipe, arguments, clips)
+    started = time.monotonic()
+    prepared = prepare(plan.dataset, plan.processor, recipe.num_proc or os.cpu_count())
+    print(f"{len(prepared)} clips of {recipe.dataset} are prepared ({time.monotonic() - started:.1f} s); they lie in")
+    print(f"  {prepared_folder(plan.dataset, plan.processor)}")
+    for clip, problems in zip(plan.dataset["clip_id"], prepared["problems"], strict=True):
+        if problems:
+            print(f"{clip}: {'; '.join(problems)}")
+    return 0

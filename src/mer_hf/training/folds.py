@@ -1,0 +1,176 @@
+"""Who is held out, who trains which fold, and what is kept of it.
+
+    Plan -> folds_of -> Job: a fold and a seed -> shared_out -> a file each, held by a lock while a process is at work
+
+A finished job is a file, and a job at work is a lock: a run that was stopped goes on where it was, and any number of
+processes that run the same command share the jobs out among themselves.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from filelock import FileLock, Timeout
+from tqdm.auto import tqdm
+
+from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
+from mer_hf.training.plan import RunError
+from mer_hf.training.processes import Share
+from mer_hf.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
+    """The folds of the recipe's protocol, each with every class on its training side; none where nobody is held out.
+
+    Raises:
+        RunError: for a class that the training side of a fold lacks.
+        MerHfError: for an unknown fold, or too few subjects.
+    """
+    if recipe.protocol == "none":
+        return []
+    if recipe.protocol == "loso":
+        folds = leave_one_subject_out(dataset["subject"])
+    elif recipe.protocol == "lovo":
+        folds = leave_one_video_out(dataset["clip_id"])
+    else:
+        folds = subject_k_fold(dataset["subject"], recipe.num_folds)
+    if recipe.fold_names is not None:
+        folds = select_folds(folds, recipe.fold_names)
+    names, labels = dataset.features["label"].names, np.array(dataset["label"])
+    for fold in folds:
+        missing = set(range(len(names))) - set(labels[list(fold.train)].tolist())
+        if missing:
+            raise RunError(
+                f"fold {fold.name}: no training clip shows {', '.join(names[label] for label in sorted(missing))}; it "
+                "could not be learnt. Leave the class out of the label set, or hold out less at a time."
+            )
+    return folds
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fold to train and test with a seed, and the file that is kept of it.
+
+    Attributes:
+        fold: who is trained on, and who is held out.
+        seed: the seed as the run counts it.
+        output_dir: of the run.
+        run: digest of what the run is, which its files carry.
+        clips: the held-out clips, by their names.
+    """
+
+    fold: Fold
+    seed: int
+    output_dir: Path
+    run: str
+    clips: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors and by trackers."""
+        return f"fold {self.fold.name}, seed {self.seed}"
+
+    @property
+    def random_seed(self) -> int:
+        """Of its random numbers, which differ between the folds of one seed, in whatever order they are trained."""
+        return zlib.crc32(f"{self.seed}/{self.fold.name}".encode())
+
+    @property
+    def folder(self) -> Path:
+        """Two names never give one folder, and no name, such as the absolute path of a clip, leads out of the run's."""
+        parts = [quote(part, safe=" @") if part.strip(".") else f"%{part}" for part in self.fold.name.split("/")]
+        short = [part if len(part) <= 200 else f"{part[:180]}~{zlib.crc32(part.encode()):08x}" for part in parts]
+        return self.output_dir.joinpath("folds", *short)
+
+    @property
+    def path(self) -> Path:
+        """The file that is kept."""
+        return self.folder / f"seed-{self.seed}.json"
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What the file must say of itself to be believed."""
+        return {"run": self.run, "fold": self.fold.name, "seed": self.seed, "clips": list(self.clips)}
+
+    @contextlib.contextmanager
+    def held(self, wait: bool) -> Iterator[bool]:
+        """Hold the job's lock; give False where another process holds it and there is no reason to wait for it.
+
+        Raises:
+            RunError: where something else is in the place of the lock.
+        """
+        path = self.path.with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise RunError(f"{path} is a folder, and should be the lock of {self.name}; remove it")
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=-1 if wait else 0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def keep(self, predictions: pd.DataFrame, curve: list[dict[str, float]]) -> None:
+        """Write what came out of it."""
+        columns = predictions.to_dict(orient="list")
+        write_json(self.path, {**self.identity, "predictions": columns, "curve": curve})
+
+    def kept(self) -> pd.DataFrame | None:
+        """The predictions that were kept; None where there are none, or where they belong to something else."""
+        if not self.path.exists():
+            return None
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            found = {name: content[name] for name in self.identity}
+            predictions = pd.DataFrame(content["predictions"])
+        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+            found = None
+        if found != self.identity or tuple(predictions["clip_id"]) != self.clips:
+            logger.warning("%s is damaged, or of another run; %s is trained again", self.path, self.name)
+            return None
+        return predictions
+
+
+def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
+    """All jobs, and whether to wait for the process that is at work on one.
+
+    First come those that fall to this process when they are dealt out, then those of the others, should they be slower.
+    The first process, which needs all of them, goes through them once more and waits, should one be unfinished.
+    """
+    with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
+        for turn in range(share.world_size):
+            for job in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
+                yield job, False
+                bar.update()
+    if share.rank == 0:
+        yield from ((job, True) for job in jobs)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all."""
+    unfinished = path.with_name(f".unfinished-{os.getpid()}")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def write_json(path: Path, content: dict[str, object]) -> None:
+    """Write values by name as `write_atomically` does."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+__all__ = ["Job", "folds_of", "shared_out", "write_atomically", "write_json"]

@@ -1,0 +1,238 @@
+"""What came out of a run: one computation, of which all that is printed and written is a view.
+
+logits -> predictions_table -> summarise -> Outcome -> save: predictions.csv, results.json, model/ with its card
+"""
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from torch import Tensor
+from transformers import TrainingArguments
+
+from mer_hf.hub.cards import without_paths, write_card
+from mer_hf.hub.folder import save_model_folder
+from mer_hf.metrics import scores
+from mer_hf.protocols import Fold
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.training.clips import Clip
+from mer_hf.training.control import control_predictions
+from mer_hf.training.folds import write_atomically, write_json
+from mer_hf.training.plan import RunError
+from mer_hf.training.recipe import Recipe
+
+PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out of a training or of the scoring of a saved model.
+
+    Attributes:
+        model: the model, in evaluation mode: trained on all clips, or the saved one.
+        processor: makes its inputs.
+        predictions: what was predicted of held-out clips, in the columns of `predictions.csv`; None where nobody was
+            held out.
+        scores: all scores of the predictions, as in `results.json`, see `summarise`; of drawn motion, `drawn_motion`.
+        record: what was run on what, as in `results.json`.
+        identity: what makes it the outcome of the same run when it is had again, as in `recipe.json`.
+    """
+
+    model: RcnForVideoClassification
+    processor: RcnVideoProcessor
+    predictions: pd.DataFrame | None
+    scores: dict[str, object]
+    record: dict[str, object] = field(repr=False)
+    identity: dict[str, object] = field(repr=False)
+
+    @property
+    def results(self) -> dict[str, object]:
+        """The content of `results.json`."""
+        return {**self.scores, **self.record}
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether the model came out of this run."""
+        return "recipe" in self.record
+
+    def save(self, folder: str | Path) -> Path:
+        """Write `predictions.csv`, `results.json` and, of a training, `model/` with its card.
+
+        Each is there whole or not at all; what was there before is replaced. Notes by hand, `model/notes.md`, stay.
+
+        Returns:
+            The folder.
+
+        Raises:
+            RunError: for a folder that holds the results of another run.
+        """
+        folder = Path(folder)
+        claim(folder, self.identity)
+        if self.predictions is not None:
+            write_atomically(folder / "predictions.csv", self.predictions.to_csv(index=False))
+        write_json(folder / "results.json", self.results)
+        if self.is_trained:
+            self._save_model(folder / "model")
+        return folder
+
+    def _save_model(self, folder: Path) -> None:
+        with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as scratch:
+            whole = save_model_folder(self.model, self.processor, Path(scratch) / "new")
+            write_json(whole / "results.json", without_paths(self.results))
+            if (folder / "notes.md").exists():
+                shutil.copy(folder / "notes.md", whole)
+            write_card(whole)
+            if folder.exists():
+                folder.rename(Path(scratch) / "old")
+            whole.rename(folder)
+
+
+# --- what a model says of clips, and how right it is ---
+
+
+def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) -> pd.DataFrame:
+    """What a model says of the clips of a dataset, in the columns of `predictions.csv`.
+
+    Args:
+        dataset: the clips, with their identity.
+        logits: (clips, classes).
+        fold: name of the fold that held them out.
+        seed: the seed as the run counts it.
+    """
+    probabilities = logits.double().softmax(1).cpu().numpy()
+    names = dataset.features["label"].names
+    rows = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).to_pandas()
+    rows.insert(3, "fold", fold)
+    rows.insert(4, "seed", seed)
+    rows["label"] = [names[label] for label in rows["label"]]
+    rows["predicted"] = [names[label] for label in probabilities.argmax(1)]
+    for column, name in enumerate(names):
+        rows[f"score_{name}"] = probabilities[:, column].round(8)
+    return rows
+
+
+def control_scores(clips: Sequence[Clip], folds: Sequence[Fold], num_classes: int) -> dict[str, object]:
+    """Scores of the classical control, fitted anew on the training side of each fold, see `training.control`."""
+    flow, labels = np.stack([clip.apex_motion for clip in clips]), np.array([clip.label for clip in clips])
+    predicted = [control_predictions(flow[list(f.train)], labels[list(f.train)], flow[list(f.test)]) for f in folds]
+    return scores(np.concatenate([labels[list(f.test)] for f in folds]), np.concatenate(predicted), num_classes)
+
+
+def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | None) -> dict[str, object]:
+    """How well action units are recognised, where the clips are coded and the model knows units.
+
+    Args:
+        dataset: with `action_units` as coders write them, such as `4+L10`; clips without a code are left out.
+        logits: (clips, units).
+        units: the numbers of the units.
+
+    Returns:
+        `action_units`: the macro F1 over the units that some clip shows and, for each, F1 and the number of clips;
+        empty without codes or units.
+    """
+    if logits is None or "action_units" not in dataset.column_names:
+        return {}
+    coded = [set(map(int, re.findall(r"\d+", text or ""))) for text in dataset["action_units"]]
+    rows = [row for row, codes in enumerate(coded) if codes]
+    moved = np.array([[unit in coded[row] for unit in units] for row in rows]).reshape(len(rows), len(units))
+    found = (logits[rows] > 0).cpu().numpy()
+    hits, calls, clips = (moved & found).sum(0), found.sum(0), moved.sum(0)
+    if not clips.any():
+        return {}
+    f1 = 2 * hits / np.maximum(calls + clips, 1)
+    per_unit = {f"AU{u}": {"f1": float(f), "clips": int(n)} for u, f, n in zip(units, f1, clips, strict=True) if n}
+    return {"action_units": {"macro_f1": float(f1[clips > 0].mean()), "clips": len(rows), "per_unit": per_unit}}
+
+
+# --- what was run on what ---
+
+
+def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, object]:
+    """The recipe, the seed, and the training arguments that differ from their defaults, but where the model goes."""
+    default = TrainingArguments(output_dir=arguments.output_dir).to_dict()
+    changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
+    changed = {name: value for name, value in changed.items() if not name.startswith(("hub_", "push_to_hub"))}
+    return {**asdict(recipe), "seed": arguments.seed, **changed}
+
+
+def data_record(dataset: Dataset) -> dict[str, object]:
+    """What `results.json` says of the clips."""
+    names = dataset.features["label"].names
+    counts = {
+        "clips": len(dataset),
+        "subjects": len(set(dataset["subject"])),
+        "per_class": {names[label]: count for label, count in sorted(Counter(dataset["label"]).items())},
+        "per_corpus": dict(sorted(Counter(dataset["corpus"]).items())),
+    }
+    about = ("description", "license", "citation", "homepage")
+    return {"counts": counts, "data": {name: getattr(dataset.info, name) for name in about}}
+
+
+def versions() -> dict[str, str]:
+    """The versions of what computes."""
+    return {name: version(name) for name in PACKAGES}
+
+
+def circumstances(started: float, num_processes: int = 1) -> dict[str, object]:
+    """How a run came about.
+
+    Args:
+        started: when it began, on the monotonic clock in seconds.
+        num_processes: number of processes that shared it out.
+    """
+    return {
+        "num_processes": num_processes,
+        "wall_time_s": round(time.monotonic() - started, 1),
+        "versions": versions(),
+    }
+
+
+def claim(folder: Path, identity: dict[str, object]) -> str:
+    """Write down what is run in a folder, `recipe.json`, or refuse to mix it with what was run there before.
+
+    Returns:
+        A digest of what is run.
+
+    Raises:
+        RunError: for a folder that holds something else; it says in what they differ.
+    """
+    identity = json.loads(json.dumps(identity))  # as it will be read
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "recipe.json"
+    if path.exists():
+        try:
+            before = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise RunError(f"{path} cannot be read: {error}. Delete the folder, or name another one.") from error
+        changed = sorted(name for name in {*before, *identity} if before.get(name) != identity.get(name))
+        if changed:
+            differences = "; ".join(f"{name} was {before.get(name)!r}, is {identity.get(name)!r}" for name in changed)
+            raise RunError(f"{folder} holds another run ({differences}). Name another folder, or delete this one.")
+    else:
+        write_json(path, identity)
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+__all__ = [
+    "Outcome",
+    "circumstances",
+    "claim",
+    "control_scores",
+    "data_record",
+    "predictions_table",
+    "recipe_record",
+    "unit_scores",
+    "versions",
+]

@@ -1,0 +1,225 @@
+"""What all trainings of a run have in common, made and checked whole before any of them begins.
+
+Recipe, TrainingArguments, the dataset's labels and shapes, saved models by name -> make_plan -> Plan
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+
+from datasets import Dataset
+from huggingface_hub.errors import StrictDataclassError
+from transformers import TrainingArguments
+
+from mer_hf.action_units import ACTION_UNITS
+from mer_hf.errors import MerHfError
+from mer_hf.hub.models import Saved, check_login, open_model
+from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
+from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.training.batches import DRAWN_CLASSES
+from mer_hf.training.clips import check_dataset, ready_input, with_classes, with_identity
+from mer_hf.training.recipe import DRAWN, Recipe
+
+
+class RunError(MerHfError):
+    """A run cannot start, or must not go on; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all trainings of a run have in common.
+
+    Attributes:
+        recipe: what is trained, on what, and who is held out.
+        arguments: how it is optimised, and the output folder.
+        dataset: the clips with their identity, labelled as the model numbers its classes; None where motion is drawn.
+        config: configuration of every model that is trained.
+        processor: makes the inputs of the models.
+        start: the saved model whose weights every training begins with.
+        companion: the saved model that every trained one is averaged with.
+    """
+
+    recipe: Recipe
+    arguments: TrainingArguments
+    dataset: Dataset | None
+    config: RcnConfig
+    processor: RcnVideoProcessor
+    start: Saved | None
+    companion: Saved | None
+
+    @property
+    def output_dir(self) -> Path:
+        """Where finished folds are kept."""
+        return Path(self.arguments.output_dir)
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of the labels."""
+        return list(self.config.id2label.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds that every fold is trained with."""
+        return [self.arguments.seed + number for number in range(self.recipe.seeds)]
+
+
+def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | None = None) -> Plan:
+    """Open and check all that a run needs.
+
+    Args:
+        recipe: what is trained, on what, and who is held out.
+        arguments: how it is optimised, and the output folder.
+        dataset: the clips, see `clips.check_dataset`; None where the recipe has motion drawn.
+
+    Raises:
+        RunError: for settings that contradict one another or the dataset; for a saved model that was trained on a
+            subject who is held out.
+        DatasetError: for a dataset that cannot be used.
+        HubError: for a saved model that cannot be had, and a place on the Hub that cannot be pushed to.
+    """
+    if arguments.push_to_hub:
+        if arguments.hub_model_id is None:
+            raise RunError("push_to_hub needs to know where: hub_model_id USER/NAME")
+        check_login(arguments.hub_model_id, arguments.hub_token)
+    start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
+    if recipe.is_drawn:
+        config = drawn_config(recipe)
+        return Plan(recipe, arguments, None, config, build_processor(recipe, config), None, None)
+    check_dataset(dataset)
+    dataset = with_identity(dataset)
+    if companion is not None:
+        dataset = with_classes(dataset, list(companion.model.config.id2label.values()))
+    config = build_config(recipe, dataset, start, companion)
+    processor = build_processor(recipe, config, start or companion)
+    if recipe.control:
+        _check_control(config)
+    _check_comparable(config, companion)
+    if recipe.protocol != "none":
+        _check_unseen(start, dataset)
+        _check_unseen(companion, dataset)
+    return Plan(recipe, arguments, dataset, config, processor, start, companion)
+
+
+def build_config(
+    recipe: Recipe, dataset: Dataset, start: Saved | None = None, companion: Saved | None = None
+) -> RcnConfig:
+    """The model's configuration: preset, the recipe's changes, the labels, and the shape of ready inputs.
+
+    Args:
+        recipe: what is trained.
+        dataset: whose labels the model names.
+        start: a saved model to start from, whose configuration is taken in place of preset and changes.
+        companion: a saved model to average with, whose inputs are the model's own.
+
+    Raises:
+        RunError: for fields of the wrong kind, or that contradict one another or the dataset.
+    """
+    names = dataset.features["label"].names
+    column = check_dataset(dataset)
+    given = dict(recipe.model)
+    if start is not None:
+        single = start.model.members[0] if start.model.members else start.model
+        given = {field.name: getattr(single.config, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
+    elif companion is not None:
+        given |= _inputs_of(companion, recipe)
+    elif column != "frames":
+        frames, channels, height, width = ready_input(dataset, 0, column).shape
+        given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
+    if start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone
+        given["action_units"] = list(ACTION_UNITS) if recipe.drawn_per_clip else None
+    config = _preset_config(recipe, given, names, f" on column {column!r}")
+    if config.connectivity != "geometric" and (column == "flow" or recipe.drawn_per_clip):
+        needs = "the column 'flow'" if column == "flow" else "drawn_per_clip"
+        raise RunError(f"{needs} needs a geometric model, preset {recipe.preset} is {config.connectivity}")
+    if recipe.drawn_per_clip and not set(DRAWN_CLASSES) <= set(names):
+        raise RunError(f"motion is drawn of {', '.join(DRAWN_CLASSES)}; the classes here are {', '.join(names)}")
+    return config
+
+
+def drawn_config(recipe: Recipe) -> RcnConfig:
+    """The configuration of a model of drawn motion: three classes, and the units of the table.
+
+    Raises:
+        RunError: for a recipe whose model is not one of flow.
+    """
+    config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.model}, DRAWN_CLASSES)
+    if config.connectivity != "geometric":
+        raise RunError(f"--dataset {DRAWN} draws flow; preset {recipe.preset} is {config.connectivity}")
+    return config
+
+
+def _inputs_of(companion: Saved, recipe: Recipe) -> dict[str, object]:
+    """The fields that all members of an ensemble have in common."""
+    shared = {name: getattr(companion.model.config, name) for name in SHARED}
+    for name in sorted(shared.keys() & recipe.model.keys()):
+        if recipe.model[name] != shared[name]:
+            raise RunError(
+                f"model says {name} {recipe.model[name]!r}, but {recipe.average_with}, which it is averaged with, has "
+                f"{shared[name]!r}; leave it out, or say the same"
+            )
+    return shared
+
+
+def _preset_config(recipe: Recipe, given: dict[str, object], names: Sequence[str], where: str = "") -> RcnConfig:
+    """The recipe's preset with given fields and the names of the classes; errors say `where`."""
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    try:
+        return RcnConfig.preset(recipe.preset, **{**given, **labels})
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
+        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
+
+
+def build_processor(recipe: Recipe, config: RcnConfig, saved: Saved | None = None) -> RcnVideoProcessor:
+    """The video processor that makes the inputs which `config` takes; as that of a saved model, where there is one.
+
+    Raises:
+        MerHfError: for an option that does not exist, or is out of its range.
+    """
+    if saved is not None:
+        return saved.processor.with_options(**recipe.processor)
+    height, width = config.image_size
+    made = RcnVideoProcessor(
+        connectivity=config.connectivity,
+        num_channels=config.num_channels,
+        num_frames=config.num_frames,
+        size={"height": height, "width": width},
+    )
+    return made.with_options(**recipe.processor)
+
+
+# --- what is refused ---
+
+
+def _check_control(config: RcnConfig) -> None:
+    if config.connectivity != "geometric":
+        raise RunError(f"control judges flow, and {config.connectivity} connectivity has none; leave --control out")
+    if find_spec("sklearn") is None:
+        raise RunError("control needs scikit-learn: pip install mer_hf[control]")
+
+
+def _check_comparable(config: RcnConfig, companion: Saved | None) -> None:
+    """Refuse to average models of other inputs or classes, before hours of training."""
+    if companion is None:
+        return
+    differing = [name for name in SHARED if getattr(config, name) != getattr(companion.model.config, name)]
+    if differing:
+        name = differing[0]
+        raise RunError(
+            f"{name} of the model to train is {getattr(config, name)!r}, of the one that it is averaged with "
+            f"{getattr(companion.model.config, name)!r}; only models of the same inputs and classes can be averaged"
+        )
+
+
+def _check_unseen(saved: Saved | None, dataset: Dataset) -> None:
+    """Refuse a saved model that has seen the clips on which it would be scored."""
+    seen = set() if saved is None else {*(saved.model.config.training_subjects or ())} & set(dataset["subject"])
+    if seen:
+        raise RunError(
+            f"the saved model was trained on {len(seen)} of the subjects that are held out here, such as {min(seen)}; "
+            "the scores would be of clips that it knows. Say --protocol none, or take a model of other corpora."
+        )
+
+
+__all__ = ["Plan", "RunError", "build_config", "build_processor", "drawn_config", "make_plan"]
