@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mer_hf import RcnForVideoClassification, RcnVideoProcessor, load_corpus
 from mer_hf.drawn.embedded import synthesize
-from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.hub.packaged import PACKAGED
 from mer_hf.metrics import scores
 from mer_hf.training.clips import samples
 from mer_hf.training.recipe import parse_recipe
@@ -33,7 +33,7 @@ def measure(corpus: Path, seeds: int, num_proc: int) -> Iterator[dict]:
     """UF1 of every way on the held-out subjects: `way`, `subjects`, `seed`, `uf1`."""
     dataset = load_corpus("synthetic", corpus, num_proc=num_proc)
     packaged, processor = (
-        kind.from_pretrained(DEFAULT_MODEL) for kind in (RcnForVideoClassification, RcnVideoProcessor)
+        kind.from_pretrained(PACKAGED["default"]) for kind in (RcnForVideoClassification, RcnVideoProcessor)
     )
     clips = samples(dataset, processor, num_proc)
     names = sorted(set(dataset["subject"]))

@@ -13,7 +13,7 @@ from transformers import pipeline
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.commands import _recommendation, main
-from mer_hf.hub import save_model_folder
+from mer_hf.hub.folder import save_model_folder
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, classification_loss, unit_loss
 from mer_hf.rcn.pipeline_rcn import TASK

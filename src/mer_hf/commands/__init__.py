@@ -6,9 +6,7 @@ Every command imports what it needs when it runs, so that `mer-hf --help` answer
 import argparse
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -232,6 +230,7 @@ def _prepare(argv: Sequence[str]) -> int:
 
 
 def _train(argv: Sequence[str]) -> int:
+    from mer_hf.hub.models import open_model
     from mer_hf.training.drawn import DATASET as DRAWN
     from mer_hf.training.recipe import parse_recipe
     from mer_hf.training.runs import run, take_share
@@ -245,7 +244,7 @@ def _train(argv: Sequence[str]) -> int:
     if recipe.dataset == DRAWN:
         return _train_drawn(recipe, arguments, share)
     dataset = _load_dataset(recipe)
-    start, companion = (name and _open_saved(name) for name in (recipe.saved_model, recipe.average_with))
+    start, companion = (name and open_model(name) for name in (recipe.saved_model, recipe.average_with))
     trained = run(dataset, recipe, arguments, share, start, companion)
     if trained is None:
         return 0
@@ -287,13 +286,14 @@ def _recommendation(dataset: "Dataset", config: Any) -> str:
 
 
 def _evaluate_saved(recipe: "Recipe", arguments: Any, share: Any) -> int:
+    from mer_hf.hub.models import open_model
     from mer_hf.training.drawn import DATASET as DRAWN
     from mer_hf.training.drawn import evaluate_drawn
     from mer_hf.training.runs import evaluate
 
     if share.rank != 0:
         return 0
-    saved, output_dir = _open_saved(recipe.saved_model), Path(arguments.output_dir)
+    saved, output_dir = open_model(recipe.saved_model), Path(arguments.output_dir)
     if recipe.dataset == DRAWN:
         evaluate_drawn(saved.model, recipe, arguments)
         _print_drawn_scores(output_dir / "results.json")
@@ -310,31 +310,9 @@ def _evaluate_saved(recipe: "Recipe", arguments: Any, share: Any) -> int:
     return 0
 
 
-def _model_folder(name: str) -> Path:
-    """Where a model lies: a folder, a name on the Hub, which is fetched, or `default`, the model in the package."""
-    from mer_hf.hub import DEFAULT_MODEL, fetch
-
-    return DEFAULT_MODEL if name == "default" else fetch(name)
-
-
-def _open_saved(name: str) -> Any:
-    """A saved model, see `_model_folder`, and its processor."""
-    from mer_hf.hub import first_line
-    from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
-    from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-    from mer_hf.training.trainer import Saved
-
-    folder = _model_folder(name)
-    try:
-        model = RcnForVideoClassification.from_pretrained(folder)
-        return Saved(model, RcnVideoProcessor.from_pretrained(folder))
-    except (ValueError, OSError) as error:
-        raise CommandError(f"{name} is no model that can be loaded: {first_line(error)}") from error
-
-
 def _check_destination(arguments: Any) -> None:
     """Refuse what the model could not be pushed to in the end, before hours of training."""
-    from mer_hf.hub import check_login
+    from mer_hf.hub.push import check_login
 
     if arguments.hub_model_id is None:
         raise CommandError("--push_to_hub needs to know where: --hub_model_id USER/NAME")
@@ -363,24 +341,11 @@ def _print_drawn_scores(results: Path) -> None:
 
 
 def _save_whole(model: Any, video_processor: Any, folder: Path) -> Path:
-    """Save a model folder that is there whole or not at all, in place of one that was there before.
+    """Save the model of a run with its results, which lie above it, and its card."""
+    from mer_hf.hub.folder import save_with_card
 
-    Beside the model lie the results of its run and the card that is written from them; notes by hand stay.
-    """
-    from mer_hf.hub import save_model_folder
-    from mer_hf.hub.cards import without_paths, write_card
-    from mer_hf.training.results import write_json
-
-    with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as beside:
-        whole = save_model_folder(model, video_processor, Path(beside) / "new")
-        results = json.loads((folder.parent / "results.json").read_text(encoding="utf-8"))
-        write_json(whole / "results.json", without_paths(results))
-        if (folder / "notes.md").exists():
-            shutil.copy(folder / "notes.md", whole)
-        write_card(whole)
-        if folder.exists():
-            folder.rename(Path(beside) / "old")
-        return whole.rename(folder)
+    results = json.loads((folder.parent / "results.json").read_text(encoding="utf-8"))
+    return save_with_card(model, video_processor, results, folder)
 
 
 def _load_dataset(recipe: "Recipe") -> "Dataset":
@@ -577,12 +542,13 @@ def _predict(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
     from transformers import pipeline
 
-    from mer_hf.hub import first_line
+    from mer_hf.hub.connection import first_line
+    from mer_hf.hub.models import model_folder
     from mer_hf.rcn.decoding_rcn import VideoError, as_batch
     from mer_hf.rcn.pipeline_rcn import TASK
 
     sources, _ = as_batch(arguments.videos)
-    folder = _model_folder(arguments.model)
+    folder = model_folder(arguments.model)
     try:
         classify = pipeline(TASK, model=folder)
     except (ValueError, OSError) as error:
@@ -637,6 +603,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
         if not error.name.startswith("matplotlib"):
             raise
         raise CommandError('the page is drawn with matplotlib: pip install "mer-hf[inspect]"') from error
+    from mer_hf.hub.models import model_folder
     from mer_hf.rcn.decoding_rcn import as_batch
     from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 
@@ -647,7 +614,7 @@ def _inspect(arguments: argparse.Namespace) -> int:
     if arguments.model is None:
         processor = RcnVideoProcessor(**options)
     else:
-        processor = RcnVideoProcessor.from_pretrained(_model_folder(arguments.model), **options)
+        processor = RcnVideoProcessor.from_pretrained(model_folder(arguments.model), **options)
     seen = examine(sources[0], processor, arguments.apex, arguments.fps)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     draw(seen, arguments.out, title=Path(str(arguments.video[0])).name)
@@ -681,13 +648,14 @@ def _add_push(commands: Any) -> None:
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    from mer_hf.hub import check_whole, pack, push
+    from mer_hf.hub.folder import check_whole, pack
+    from mer_hf.hub.push import push
 
     parcel = pack(arguments.folder)
     for name in parcel.files if arguments.dry_run else ():
         print(f"{(parcel.folder / name).stat().st_size:>12,}  {name}")
     if "README.md" not in parcel.files:
-        print(f"{parcel.folder} has no README.md: the model goes without a card")
+        print(f"{parcel.folder} has no README.md: the card is written from config.json, without scores, unless one is on the Hub already")
     for name, reason in parcel.left_out.items():
         print(f"{name} stays: {reason}")
     if arguments.dry_run:
@@ -701,7 +669,9 @@ def _push(arguments: argparse.Namespace) -> int:
 
 def _push_trained(folder: Path, arguments: Any) -> None:
     """Push the model of a finished run as its training arguments say."""
-    from mer_hf.hub import HubError, pack, push
+    from mer_hf.hub.connection import HubError
+    from mer_hf.hub.folder import pack
+    from mer_hf.hub.push import push
 
     options = {"private": bool(arguments.hub_private_repo), "revision": arguments.hub_revision}
     try:
