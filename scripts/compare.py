@@ -36,7 +36,9 @@ def main() -> None:
     rows = {}
     for name in NAMES:
         folder = arguments.output_dir / name
-        outcome = mer_hf.train(RECIPES / f"{name}.yaml", dataset, folder, seeds=arguments.seeds, control=name == NAMES[-1])
+        outcome = mer_hf.train(
+            RECIPES / f"{name}.yaml", dataset, folder, seeds=arguments.seeds, control=name == NAMES[-1]
+        )
         rows[name] = row(outcome)
     if outcome is not None:
         control = outcome.scores["control"]

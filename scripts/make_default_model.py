@@ -2,7 +2,7 @@
 
     python scripts/make_default_model.py [--output-dir runs/default-model] [--num-proc 2]
 
-A quarter of an hour on two cores. What its card says by hand is in src/mer_hf/hub/default_model/notes.md.
+A quarter of an hour on two cores. What its card says by hand is in src/mer_hf/hub/packaged/default/notes.md.
 """
 
 import argparse
@@ -11,13 +11,14 @@ from pathlib import Path
 
 import mer_hf
 from mer_hf.drawn.embedded import synthesize
-from mer_hf.hub import DEFAULT_MODEL
 from mer_hf.hub.cards import without_paths, write_card
+from mer_hf.hub.packaged import PACKAGED
 from mer_hf.training.folds import write_json
 
 RECIPE = Path(__file__).parent / "recipes" / "action-units.yaml"
 SUBJECTS, CLIPS, SEED = 30, 3, 7
 RENDERED = "rendered faces"
+DEFAULT_MODEL = PACKAGED["default"]
 
 
 def main() -> None:

@@ -20,8 +20,6 @@ def registered():
 def task_registered():
     from transformers.pipelines import check_task
     assert check_task("micro-expression-classification")[1]["impl"] is mer_hf.MicroExpressionClassificationPipeline
-def hooks():
-    return [finder for finder in sys.meta_path if type(finder).__module__ == "mer_hf"]
 """
 
 
@@ -52,7 +50,6 @@ assert mer_hf.RcnForVideoClassification._auto_class == "AutoModelForVideoClassif
 mer_hf.MicroExpressionClassificationPipeline  # asks for transformers.pipelines, which wants to register it
 registered()
 task_registered()
-assert hooks() == []
 """)
 
 
@@ -60,7 +57,6 @@ def test_transformers_may_come_before_mer_hf():
     run("""
 import transformers.pipelines
 import mer_hf
-assert hooks() == []
 registered()
 task_registered()
 """)
@@ -99,7 +95,6 @@ for thread in threads:
 assert failed == [], failed
 registered()
 task_registered()
-assert hooks() == []
 """)
 
 

@@ -12,6 +12,7 @@ PACKAGE = Path(mer_hf.__file__).parent
 
 MAY_IMPORT = {
     "errors": {"rcn"},
+    "escaping": {"errors"},
     "labels": set(),
     "action_units": {"errors"},
     "protocols": {"errors"},
@@ -20,8 +21,8 @@ MAY_IMPORT = {
     "drawn": {"drawn", "action_units", "errors"},
     "rcn": {"rcn"},
     "training": {"training", "rcn", "drawn", "action_units", "protocols", "metrics", "errors"},
-    "hub": {"hub", "rcn", "metrics", "training", "errors"},
-    "inspection": {"rcn", "errors"},
+    "hub": {"hub", "rcn", "metrics", "errors", "escaping"},
+    "inspection": {"rcn", "errors", "escaping"},
 }
 MAY_IMPORT_ANYTHING = {"__init__", "commands"}  # and the scripts, which are outside of the package
 

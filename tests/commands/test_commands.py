@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
 from mer_hf.commands import _load_dataset, main
-from mer_hf.hub import save_model_folder
+from mer_hf.hub.folder import save_model_folder
 from mer_hf.training.clips import samples
 from mer_hf.training.recipe import Recipe
 

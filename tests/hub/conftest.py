@@ -6,7 +6,7 @@ from client import Client
 from local_hub import LocalHub
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
-from mer_hf.hub import save_model_folder
+from mer_hf.hub.folder import save_model_folder
 
 LABELS = ["negative", "positive", "surprise"]
 

@@ -13,12 +13,13 @@ from sklearn.metrics import f1_score
 from transformers import pipeline
 
 from mer_hf.drawn.rendering import render_clip
-from mer_hf.hub import DEFAULT_MODEL
 from mer_hf.hub.cards import write_card
+from mer_hf.hub.packaged import PACKAGED
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.training.drawn import score_drawn
 
+DEFAULT_MODEL = PACKAGED["default"]
 CLASSES = ("negative", "positive", "surprise")
 
 

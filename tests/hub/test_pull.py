@@ -102,7 +102,7 @@ with torch.no_grad():
     ]
 np.save(sys.argv[3], np.stack(told))
 if not trusted:
-    from mer_hf.hub import HubError, fetch
+    from mer_hf.hub.models import HubError, fetch
     try:
         fetch("alice/absent")
         raise SystemExit("a model was had out of nothing")

@@ -10,7 +10,8 @@ from local_hub import ALICE
 from safetensors.torch import load_file, save_file
 from transformers import pipeline
 
-from mer_hf.hub import CODE, FRAMES, NO_PART, PICKLE, HubError, check_whole, pack
+from mer_hf.hub.connection import HubError
+from mer_hf.hub.folder import CODE, FRAMES, NO_PART, PICKLE, check_whole, pack
 from mer_hf.rcn.pipeline_rcn import TASK
 
 PARTS = {
@@ -221,10 +222,17 @@ def test_a_second_push_commits_what_has_changed_and_nothing_else(hub, client, fo
     assert hub.files("alice/twice")["README.md"] == b"# Another card\n"
 
 
-def test_a_model_without_a_card_goes_and_this_is_told(hub, client, saved):
+def test_a_model_without_a_card_goes_with_one_from_its_configuration(hub, client, saved):
     answer = client.mer_hf("push", saved, "alice/cardless", token=ALICE)
     assert answer.value == 0
-    assert "has no README.md: the model goes without a card" in answer.out
+    assert "has no README.md: the card is written from config.json" in answer.out
+    card = hub.files("alice/cardless")["README.md"].decode()
+    assert "| classes | negative, positive, surprise |" in card
+    assert "geometric: optical flow from onset to apex, 60 x 60 pixels, channels: 3" in card
+    assert "What it was trained on is not stated." in card and "No results of a run came with this model." in card
+    assert "library_name: transformers" in card and "model-index" not in card
+    assert not (saved / "README.md").exists(), "the folder is not written to"
+    assert "nothing has changed" in client.mer_hf("push", saved, "alice/cardless", token=ALICE).out
 
 
 def test_a_branch_is_created_and_leaves_main_alone(hub, client, folder):

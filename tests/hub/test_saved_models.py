@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 import torch
 from datasets import ClassLabel, Value
+from mer_hf.training.results import unit_scores
 from PIL import Image as Picture
 from sklearn.metrics import f1_score
 from transformers import pipeline
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.commands import _recommendation, main
-from mer_hf.hub import save_model_folder
+from mer_hf.hub.folder import save_model_folder
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, classification_loss, unit_loss
 from mer_hf.rcn.pipeline_rcn import TASK
@@ -23,7 +24,6 @@ from mer_hf.training import trainer as training
 from mer_hf.training.batches import DrawnClips, JointClips, ResidentClips
 from mer_hf.training.clips import DatasetError, resized, samples, with_classes
 from mer_hf.training.recipe import RecipeError, parse_recipe
-from mer_hf.training.results import unit_scores
 from mer_hf.training.runs import evaluate, run
 from mer_hf.training.trainer import RunError, Saved, build_config, predict, train
 

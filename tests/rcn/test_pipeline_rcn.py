@@ -24,7 +24,7 @@ from mer_hf import (
     RcnModel,
     RcnVideoProcessor,
 )
-from mer_hf.hub import save_model_folder
+from mer_hf.hub.folder import save_model_folder
 from mer_hf.rcn.decoding_rcn import VideoError, stream_video
 from mer_hf.rcn.faces_rcn import FaceError
 from mer_hf.rcn.pipeline_rcn import TASK

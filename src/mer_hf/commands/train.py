@@ -7,8 +7,9 @@ from transformers import TrainingArguments, pipeline
 
 from mer_hf.drawn.embedded import write_example
 from mer_hf.evaluation.summary import summary_lines
+from mer_hf.hub.connection import HubError
 from mer_hf.hub.folder import pack
-from mer_hf.hub.push import HubError, push
+from mer_hf.hub.push import push
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.outcome import Outcome

@@ -147,6 +147,16 @@ class RcnConfig(PreTrainedConfig):
     members: list[dict] | tuple[dict, ...] | None = None
     votes: list[float] | tuple[float, ...] | None = None
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        """Take what transformers takes; `custom_pipelines` only where this file came with a model.
+
+        `pipeline()` follows that key before it looks among its own tasks, and then demands `trust_remote_code`. Where
+        mer_hf is installed its task is registered, and needs no such lead; `save_pretrained` of the pipeline writes it.
+        """
+        if __name__.startswith("mer_hf."):
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
         if len(self.image_size) != 2 or min(self.image_size) < 1:

@@ -460,6 +460,8 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             clash = sorted({*SHARED, *(["action_units"] if change.get("action_units") else [])} & set(change))
             if clash:
                 raise MerHfError(f"models that are averaged must agree in {clash}; these do not")
+        if len({member.config.trained_on for member in members}) > 1:
+            config.trained_on = None  # it is true of some of them
         if len(members) > 1:
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None
@@ -488,6 +490,12 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         model = cls(released_config(state_dict, preset))
         copy_released(state_dict, model)
         return model.eval()
+
+    def train(self, mode: bool = True) -> "RcnForVideoClassification":
+        """Set training or evaluation mode; what `config.trained_on` says is not true of a model that is trained on."""
+        if mode:
+            self.config.trained_on = None
+        return super().train(mode)
 
     def single_logits(self, pixel_values_videos: Tensor) -> tuple[Tensor, Tensor | None]:
         """Of one network, not an ensemble, for clips (B, T, C, H, W): the logits of classes, and of action units."""

@@ -141,6 +141,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
         config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": "modeling_rcn.RcnModel"}
         custom_object_save(self, folder)
         self.model.save_pretrained(folder, max_shard_size=max_shard_size, **({} if push_to_hub else kwargs))
+        del config.custom_pipelines  # who saves the model alone has no pipeline_rcn.py to lead to
         self.video_processor.save_pretrained(folder)
         if push_to_hub:
             self.push_to_hub(repo_id or folder.name, max_shard_size=max_shard_size, **kwargs)

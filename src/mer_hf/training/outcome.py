@@ -6,8 +6,6 @@ logits -> predictions_table -> summarise -> Outcome -> save: predictions.csv, re
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,8 +19,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import TrainingArguments
 
-from mer_hf.hub.cards import without_paths, write_card
-from mer_hf.hub.folder import save_model_folder
+from mer_hf.hub.folder import save_with_card
 from mer_hf.metrics import scores
 from mer_hf.protocols import Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
@@ -84,19 +81,8 @@ class Outcome:
             write_atomically(folder / "predictions.csv", self.predictions.to_csv(index=False))
         write_json(folder / "results.json", self.results)
         if self.is_trained:
-            self._save_model(folder / "model")
+            save_with_card(self.model, self.processor, self.results, folder / "model")
         return folder
-
-    def _save_model(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix=".model-", dir=folder.parent) as scratch:
-            whole = save_model_folder(self.model, self.processor, Path(scratch) / "new")
-            write_json(whole / "results.json", without_paths(self.results))
-            if (folder / "notes.md").exists():
-                shutil.copy(folder / "notes.md", whole)
-            write_card(whole)
-            if folder.exists():
-                folder.rename(Path(scratch) / "old")
-            whole.rename(folder)
 
 
 # --- what a model says of clips, and how right it is ---

@@ -14,7 +14,8 @@ from transformers import TrainingArguments
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
-from mer_hf.hub.models import Saved, check_login, open_model
+from mer_hf.hub.models import Recogniser, open_model
+from mer_hf.hub.push import check_login
 from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.batches import DRAWN_CLASSES
@@ -45,8 +46,8 @@ class Plan:
     dataset: Dataset | None
     config: RcnConfig
     processor: RcnVideoProcessor
-    start: Saved | None
-    companion: Saved | None
+    start: Recogniser | None
+    companion: Recogniser | None
 
     @property
     def output_dir(self) -> Path:
@@ -102,7 +103,7 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
 
 
 def build_config(
-    recipe: Recipe, dataset: Dataset, start: Saved | None = None, companion: Saved | None = None
+    recipe: Recipe, dataset: Dataset, start: Recogniser | None = None, companion: Recogniser | None = None
 ) -> RcnConfig:
     """The model's configuration: preset, the recipe's changes, the labels, and the shape of ready inputs.
 
@@ -149,7 +150,7 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
     return config
 
 
-def _inputs_of(companion: Saved, recipe: Recipe) -> dict[str, object]:
+def _inputs_of(companion: Recogniser, recipe: Recipe) -> dict[str, object]:
     """The fields that all members of an ensemble have in common."""
     shared = {name: getattr(companion.model.config, name) for name in SHARED}
     for name in sorted(shared.keys() & recipe.model.keys()):
@@ -171,7 +172,7 @@ def _preset_config(recipe: Recipe, given: dict[str, object], names: Sequence[str
         raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
 
 
-def build_processor(recipe: Recipe, config: RcnConfig, saved: Saved | None = None) -> RcnVideoProcessor:
+def build_processor(recipe: Recipe, config: RcnConfig, saved: Recogniser | None = None) -> RcnVideoProcessor:
     """The video processor that makes the inputs which `config` takes; as that of a saved model, where there is one.
 
     Raises:
@@ -199,7 +200,7 @@ def _check_control(config: RcnConfig) -> None:
         raise RunError("control needs scikit-learn: pip install mer_hf[control]")
 
 
-def _check_comparable(config: RcnConfig, companion: Saved | None) -> None:
+def _check_comparable(config: RcnConfig, companion: Recogniser | None) -> None:
     """Refuse to average models of other inputs or classes, before hours of training."""
     if companion is None:
         return
@@ -212,7 +213,7 @@ def _check_comparable(config: RcnConfig, companion: Saved | None) -> None:
         )
 
 
-def _check_unseen(saved: Saved | None, dataset: Dataset) -> None:
+def _check_unseen(saved: Recogniser | None, dataset: Dataset) -> None:
     """Refuse a saved model that has seen the clips on which it would be scored."""
     seen = set() if saved is None else {*(saved.model.config.training_subjects or ())} & set(dataset["subject"])
     if seen:

@@ -17,7 +17,7 @@ from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
 from mer_hf.evaluation.summary import summarise
-from mer_hf.hub.models import Saved, open_model
+from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
@@ -178,7 +178,7 @@ def averaged(plan: Plan, models: Sequence[RcnForVideoClassification]) -> RcnForV
 
 
 def score(
-    model: str | Path | Saved,
+    model: str | Path | Recogniser,
     clips: Dataset | str,
     processor: Mapping[str, object] | None = None,
     batch_size: int = 64,
@@ -200,8 +200,8 @@ def score(
         MerHfError: for a model, dataset or clip that cannot be used.
     """
     started = time.monotonic()
-    name = "a model in memory" if isinstance(model, Saved) else str(model)
-    saved = model if isinstance(model, Saved) else open_model(name)
+    name = "a model in memory" if isinstance(model, Recogniser) else str(model)
+    saved = model if isinstance(model, Recogniser) else open_model(name)
     prepares = saved.processor.with_options(**(processor or {}))
     recogniser = saved.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     scored = {"scored": {"model": name, "processor": dict(processor or {})}}

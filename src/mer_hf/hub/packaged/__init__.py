@@ -1,0 +1,8 @@
+"""The models that come with the package, each in a folder of its own with its card."""
+
+from pathlib import Path
+
+PACKAGED = {"default": Path(__file__).parent / "default"}
+"""Name -> folder. `default` is the model of a pipeline that is asked for without one: trained on drawn motion."""
+
+__all__ = ["PACKAGED"]
