@@ -19,8 +19,9 @@ MAY_IMPORT = {
     "corpora": {"corpora", "drawn", "labels", "action_units", "errors"},
     "drawn": {"drawn", "action_units", "errors"},
     "rcn": {"rcn"},
-    "training": {"training", "rcn", "drawn", "action_units", "protocols", "metrics", "errors"},
+    "training": {"training", "rcn", "drawn", "action_units", "protocols", "metrics", "evaluation", "errors"},
     "hub": {"hub", "rcn", "metrics", "training", "errors"},
+    "evaluation": {"evaluation", "metrics", "errors"},
     "inspection": {"rcn", "errors"},
 }
 MAY_IMPORT_ANYTHING = {"__init__", "commands"}  # and the scripts, which are outside of the package

@@ -1,6 +1,6 @@
 """What came out of a run, as `predictions.csv` and `results.json` hold it.
 
-logits -> predictions_table -> summarise; beside it, what was run on what
+logits -> predictions_table -> summarise (of `evaluation`); and what was run on what
 """
 
 import json
@@ -20,7 +20,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import TrainingArguments
 
-from mer_hf.metrics import SCORES, scores, subject_bootstrap
+from mer_hf.evaluation.summary import summarise
+from mer_hf.metrics import action_unit_scores, scores
 from mer_hf.protocols import Fold
 from mer_hf.training.control import control_predictions
 from mer_hf.training.recipe import Recipe
@@ -40,48 +41,6 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
     for column, name in enumerate(names):
         rows[f"score_{name}"] = probabilities[:, column]
     return rows
-
-
-def summarise(predictions: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """Scores of a run, each from counts pooled over its folds.
-
-    Args:
-        predictions: as `predictions.csv`.
-        classes: names in the order of the labels.
-
-    Returns:
-        `classes`; `seeds`: for each seed, what is told of all clips and, in `per_corpus`, of those of each corpus:
-        their `scores`, how many `clips` and `subjects` they are of, and, from two subjects on, the `interval` of
-        `subject_bootstrap`; `mean` and `sd` of UF1, UAR and accuracy over seeds (sd with n - 1; 0 for one seed);
-        `pooled`: as for a seed, of the clips of all seeds together; `ensemble`: as for a seed, of the mean of the
-        seeds' scores for each clip.
-    """
-
-    def scored(rows: pd.DataFrame) -> dict[str, Any]:
-        labels, predicted = (rows[name].map(classes.index).to_numpy() for name in ("label", "predicted"))
-        told = scores(labels, predicted, len(classes))
-        told |= {"clips": rows["clip_id"].nunique(), "subjects": rows["subject"].nunique()}
-        if told["subjects"] > 1:
-            told["interval"] = subject_bootstrap(labels, predicted, rows["subject"], len(classes))
-        return told
-
-    def scored_by_corpus(rows: pd.DataFrame) -> dict[str, Any]:
-        return {**scored(rows), "per_corpus": {name: scored(part) for name, part in rows.groupby("corpus")}}
-
-    columns = [f"score_{name}" for name in classes]
-    of_the_clip = dict.fromkeys(("corpus", "subject", "label"), "first")
-    ensemble = predictions.groupby("clip_id", as_index=False).agg({**of_the_clip, **dict.fromkeys(columns, "mean")})
-    ensemble["predicted"] = [classes[index] for index in ensemble[columns].to_numpy().argmax(1)]
-    seeds = [{"seed": int(seed), **scored_by_corpus(rows)} for seed, rows in predictions.groupby("seed")]
-    measured = {name: [seed[name] for seed in seeds] for name in SCORES}
-    return {
-        "classes": classes,
-        "seeds": seeds,
-        "mean": {name: float(np.mean(values)) for name, values in measured.items()},
-        "sd": {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in measured.items()},
-        "pooled": scored_by_corpus(predictions),
-        "ensemble": scored_by_corpus(ensemble),
-    }
 
 
 def control_scores(clips: list[dict[str, Any]], folds: Sequence[Fold], num_classes: int) -> dict[str, Any]:
@@ -110,13 +69,16 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
     coded = [set(map(int, re.findall(r"\d+", text or ""))) for text in dataset["action_units"]]
     rows = [row for row, codes in enumerate(coded) if codes]
     moved = np.array([[unit in coded[row] for unit in units] for row in rows]).reshape(len(rows), len(units))
-    told = (logits[rows] > 0).cpu().numpy()
-    hits, calls, clips = (moved & told).sum(0), told.sum(0), moved.sum(0)
-    if not clips.any():
+    if not moved.any():
         return {}
-    f1 = 2 * hits / np.maximum(calls + clips, 1)
-    per_unit = {f"AU{u}": {"f1": float(f), "clips": int(n)} for u, f, n in zip(units, f1, clips, strict=True) if n}
-    return {"action_units": {"macro_f1": float(f1[clips > 0].mean()), "clips": len(rows), "per_unit": per_unit}}
+    scored = action_unit_scores(moved, (logits[rows] > 0).cpu().numpy(), [dataset["subject"][row] for row in rows])
+    per_unit = {
+        f"AU{unit}": {"f1": f1, "clips": clips}
+        for unit, f1, clips in zip(units, scored["f1"], scored["clips"], strict=True)
+        if clips
+    }
+    found = {"macro_f1": scored["macro_f1"], "interval": scored["interval"], "clips": len(rows)}
+    return {"action_units": {**found, "per_unit": per_unit}}
 
 
 def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, Any]:
