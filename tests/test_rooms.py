@@ -16,12 +16,17 @@ MAY_IMPORT = {
     "labels": set(),
     "action_units": {"errors"},
     "protocols": {"errors"},
-    "metrics": set(),
+    "metrics": {"errors"},
     "corpora": {"corpora", "drawn", "labels", "action_units", "errors"},
     "drawn": {"drawn", "action_units", "errors"},
     "rcn": {"rcn"},
-    "training": {"training", "rcn", "drawn", "action_units", "protocols", "metrics", "errors"},
     "hub": {"hub", "rcn", "metrics", "errors", "escaping"},
+    "evaluation": {"evaluation", "metrics", "errors", "escaping"},
+    "data": {"corpora", "drawn", "errors"},
+    "training": {
+        *("training", "rcn", "hub", "data", "drawn", "evaluation"),
+        *("action_units", "protocols", "metrics", "errors"),
+    },
     "inspection": {"rcn", "errors", "escaping"},
 }
 MAY_IMPORT_ANYTHING = {"__init__", "commands"}  # and the scripts, which are outside of the package

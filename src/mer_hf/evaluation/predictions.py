@@ -4,7 +4,7 @@ predictions.csv, of a run or of somebody else's system -> read_predictions -> a 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +96,25 @@ def class_names(table: pd.DataFrame) -> list[str]:
     if scored and unknown:
         raise PredictionsError(f"the class {unknown[0]} has no score column; those are of {', '.join(scored)}")
     return scored or found
+
+
+def names_of_runs(paths: Sequence[Path], names: Sequence[str] | None = None) -> list[str]:
+    """What to call runs: as asked, or by the shortest ends of their paths that tell them apart.
+
+    Raises:
+        PredictionsError: there are not as many names as runs, or two are alike.
+    """
+    if names is None:
+        parts = [
+            (path.parent if path.name == "predictions.csv" else path.with_suffix("")).absolute().parts for path in paths
+        ]
+        depth = next((n for n in range(1, max(map(len, parts))) if len({each[-n:] for each in parts}) == len(parts)), 1)
+        names = ["/".join(each[-depth:]) for each in parts]
+    if len(names) != len(paths):
+        raise PredictionsError(f"there are {len(paths)} runs and {len(names)} names; each run needs one")
+    if len(set(names)) < len(names):
+        raise PredictionsError(f"two runs have the same name among {', '.join(names)}; each is compared once")
+    return list(names)
 
 
 def same_spelling(name: str) -> str:
