@@ -73,7 +73,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 LIMITS: dict[str, int] = {
     "labels": 10_000,
     "members": 1_000,
-    "layers": 1_000,
+    "layers": 5_000,
     "width": 2**16,
     "values": 2**28,
     "weights": 2**30,
@@ -274,6 +274,9 @@ class RcnConfig(PreTrainedConfig):
                 raise MerHfError(
                     f"{name} must be at least {least} and at most {most} (see LIMITS), got {_shown(value)}"
                 )
+        steps = 1 if self.shared_weights and self.shared_norm else 1 + self.recurrent_steps
+        if (layers := steps * len(self.section_pools) * len(self.members or [self])) > LIMITS["layers"]:
+            raise MerHfError(f"{layers} recurrent layers are more than {LIMITS['layers']} (LIMITS['layers'])")
         for name in ("members", "action_units", "section_pools", "out_indices"):
             if getattr(self, name) is not None and not len(getattr(self, name)):
                 raise MerHfError(f"{name} must have an entry, got an empty list")
@@ -366,9 +369,10 @@ class RcnConfig(PreTrainedConfig):
     def member_configs(self) -> list["RcnConfig"]:
         """The configuration of each network of an ensemble; none for a single network."""
         configs = []
+        single = copy.copy(self)
+        single.members = single.votes = None
         for changes in self.members or ():
-            config = copy.deepcopy(self)
-            config.members = config.votes = None
+            config = copy.deepcopy(single)
             for name, value in changes.items():
                 setattr(config, name, value)
             configs.append(config)
