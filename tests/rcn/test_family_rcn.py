@@ -17,7 +17,7 @@ from mer_hf.rcn.modeling_rcn import (
     mirrored,
 )
 from mer_hf.rcn.released_rcn import RELEASED
-from mer_hf.rcn.stems_rcn import Dropout
+from mer_hf.rcn.tuning_rcn import Dropout
 
 RCN = ("rcn", "rcn-w", "rcn-s", "rcn-a", "rcn-c", "rcn-f")
 
@@ -583,8 +583,8 @@ def test_models_of_different_kinds_are_not_averaged(configs, says):
         ({"connectivity": "sequence", "dense_shortcuts": True}, "for one map a clip, not for recurrence over frames"),
         ({"attention": "output", "grid_size": 1}, "grid_size must be at least 2"),
         ({"attention": "everywhere"}, "attention"),
-        ({"members": []}, "members is None or has an entry"),
-        ({"action_units": []}, "action_units is None or has an entry"),
+        ({"members": []}, "members must have an entry"),
+        ({"action_units": []}, "action_units must have an entry"),
         ({"logit_adjustment": -0.5}, "logit_adjustment must be 0 or more, got -0.5"),
     ],
 )

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import (
-    GridAverage,
     RcnForVideoClassification,
     RcnModel,
     RecurrentConvLayer,
     classification_loss,
+    grid_average_by_products,
 )
 
 APPEARANCE = {"backbone_kwargs": {"width": 8}, "num_frames": 6, "image_size": [10, 8], "num_labels": 3}
@@ -171,13 +171,9 @@ def test_several_feature_levels_are_averaged_to_the_smallest():
 
 @pytest.mark.parametrize("sides", [(6, 6), (10, 15), (14, 3), (1, 7)])
 @pytest.mark.parametrize("grid_size", [1, 5])
-def test_a_grid_average_and_its_gradient_are_those_of_adaptive_pooling(sides, grid_size):
-    maps = torch.randn(2, 3, *sides, requires_grad=True)
-    weights = torch.randn(2, 3, grid_size, grid_size)
-    averages, expected = GridAverage.apply(maps, grid_size), F.adaptive_avg_pool2d(maps, grid_size)
-    assert torch.equal(averages, expected)
-    gradients = [torch.autograd.grad(grid, maps, weights)[0] for grid in (averages, expected)]
-    torch.testing.assert_close(*gradients)
+def test_a_grid_average_by_products_is_adaptive_pooling(sides, grid_size):
+    maps = torch.randn(2, 3, *sides)
+    torch.testing.assert_close(grid_average_by_products(maps, grid_size), F.adaptive_avg_pool2d(maps, grid_size))
 
 
 def test_losses_are_their_definitions():
@@ -254,8 +250,8 @@ def test_a_compiled_model_gives_the_same_logits(connectivity):
         ({"image_size": [60]}, r"\[height, width\] in pixels"),
         ({"label_smoothing": 1.0}, r"must lie in \[0, 1\)"),
         ({"num_labels": 3, "class_counts": [4, 5]}, "2 entries for 3 labels"),
-        ({"recurrent_steps": -1}, "recurrent_steps must be 0 or more"),
-        ({"section_pools": []}, "every one of section_pools must be at least 1"),
+        ({"recurrent_steps": -1}, "recurrent_steps must be"),
+        ({"section_pools": []}, "section_pools must have an entry"),
     ],
 )
 def test_contradictory_configurations_are_refused(fields, says):

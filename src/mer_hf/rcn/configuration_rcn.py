@@ -1,14 +1,24 @@
 """The configuration of a recurrent convolutional network, and the published settings by name."""
 
 import copy
+import functools
 import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from .errors_rcn import MerHfError
+
+logger = logging.getLogger(__name__)
 
 # STRCN, Xia et al., IEEE TMM 2020, authors' MATLAB release: three sections of depth 3, unshared. Here max-pooling
 # keeps what does not fill a window: 30 columns would not outlast 4, 4, 2 and 2 otherwise
@@ -60,20 +70,110 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+LIMITS: dict[str, int] = {
+    "labels": 10_000,
+    "members": 1_000,
+    "layers": 5_000,
+    "width": 2**16,
+    "values": 2**28,
+    "weights": 2**30,
+}
+"""The most that a configuration may ask for, so that a file from elsewhere cannot take all memory: classes or action
+units; networks of an ensemble; sections, steps or blocks; any other number in them; numbers of one model input; weights
+of the whole model. Who needs more sets an entry, before the model is loaded."""
+
+STEMS = ("rcn_stem", "rcn_wide_stem", "strcn_stem")
+"""The papers' own backbones."""
+
+BACKBONE_KWARGS: dict[str, str] = {
+    **dict.fromkeys(("width", "kernel_size", "pool", "patch_size", "embed_dim", "num_heads", "output_stride"), "count"),
+    "depth": "depth",
+    "padding": "padding",
+    **dict.fromkeys(("drop_rate", "drop_path_rate", "proj_drop_rate", "attn_drop_rate"), "rate"),
+    **dict.fromkeys(("ceil_mode", "strict_img_size", "dynamic_img_size", "dynamic_img_pad"), "switch"),
+    **dict.fromkeys(("img_size", "window_size"), "size"),
+    "depths": "depths",
+    **dict.fromkeys(("dims", "embed_dims"), "counts"),
+}
+"""What a configuration may say to `timm.create_model`, and of which kind it is. All of it shapes the network: nothing
+here names weights, a path, an address or code."""
+
+_FROM_FILE = {"model_type", "transformers_version", "_name_or_path", "auto_map", "custom_pipelines", "num_labels"}
+_FROM_FILE |= {"torch_dtype", "use_cache"}  # of earlier versions of transformers
+
 SHARED = ("connectivity", "num_frames", "num_channels", "image_size", "id2label", "mirror_averaging")
 """Fields that the members of an ensemble have in common: they see the same clips, and name the same classes."""
 
 
+def _is_count(value: Any, most: int, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_of_kind(value: Any, kind: str) -> bool:
+    """Whether an argument of a backbone is of a kind that `BACKBONE_KWARGS` names."""
+    most = LIMITS["layers" if kind in ("depth", "depths") else "width"]
+    if kind == "switch":
+        return isinstance(value, bool)
+    if kind == "rate":
+        return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1
+    if kind == "size" and isinstance(value, list | tuple):
+        return len(value) == 2 and all(_is_count(side, most) for side in value)
+    if kind in ("counts", "depths"):
+        return isinstance(value, list | tuple) and len(value) < 100 and all(_is_count(each, most) for each in value)
+    return _is_count(value, most, least=0 if kind == "padding" else 1)
+
+
+def _shown(value: Any) -> str:
+    """A value of a file from elsewhere, at a length that a message can hold."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _reason(error: BaseException) -> str:
+    """What an error of strict dataclasses, or any other, says: in one line that a message can hold."""
+    cause = error.__cause__ if isinstance(error, StrictDataclassError) and error.__cause__ else error
+    said = " ".join(str(cause).split())
+    said = said if isinstance(cause, MerHfError | TypeError) else f"{type(cause).__name__}: {said}"
+    return said if len(said) <= 500 else f"{said[:500]}..."
+
+
+def _explained(method: Callable) -> Callable:
+    """A method of a strict dataclass, whose errors become the package's own."""
+
+    @functools.wraps(method)
+    def explained(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except StrictDataclassError as error:
+            raise MerHfError(_reason(error)) from error
+
+    return explained
+
+
+def explained(config_class: type) -> type:
+    """Let a strict dataclass raise `MerHfError`: `strict` itself raises errors that no ValueError catches."""
+    for name in ("__init__", "__setattr__", "validate"):
+        setattr(config_class, name, _explained(getattr(config_class, name)))
+    return config_class
+
+
+@explained
 @strict
 class RcnConfig(PreTrainedConfig):
     r"""What builds an `RcnModel`.
 
+    A file from elsewhere is read by a list of what it may say: the fields below, those of every configuration of
+    transformers, and of a backbone's arguments those in `BACKBONE_KWARGS`; other fields are left out with a warning.
+    Nothing in it can name weights, files, addresses or code, and nothing exceeds `LIMITS`.
+
     Args:
         connectivity: how time meets space. `"appearance"`: T grey frames become one matrix of P moving pixels x T;
             `"geometric"`: one picture of onset -> apex flow; `"sequence"`: features of T frames, recurrence over them.
-        backbone: any timm model, or the papers' own stems `rcn_stem`, `rcn_wide_stem` (RCN-W) and `strcn_stem`, which
-            timm knows after import.
-        backbone_kwargs: further arguments of `timm.create_model`, such as `width` of the stems or `img_size`.
+        backbone: any model that timm has registered, by its name alone, or the papers' own stems `rcn_stem`,
+            `rcn_wide_stem` (RCN-W) and `strcn_stem`, which timm knows after import.
+        backbone_kwargs: further arguments of `timm.create_model`, such as `width` of the stems or `img_size`: those of
+            `BACKBONE_KWARGS`. Weights that timm publishes are no part of a configuration: see
+            `RcnForVideoClassification.with_pretrained_backbone`.
         out_indices: feature levels of the backbone (timm's); several are pooled to the smallest and concatenated. None
             is the last level.
         num_channels: channels of a frame: grey 1, colour 3, flow (u, v) 2, flow with strain 3.
@@ -111,7 +211,8 @@ class RcnConfig(PreTrainedConfig):
         votes: of the members, summing to 1; None: equal ones.
 
     Raises:
-        StrictDataclassClassValidationError: where fields contradict one another; the message says which.
+        MerHfError: for a field of a wrong type or beyond its range, or fields that contradict one another; the message
+            names them.
     """
 
     model_type = "rcn"
@@ -148,19 +249,58 @@ class RcnConfig(PreTrainedConfig):
     votes: list[float] | tuple[float, ...] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        """Take what transformers takes; `custom_pipelines` only where this file came with a model.
+        """Refuse what the classes above would act on before anything is validated.
 
-        `pipeline()` follows that key before it looks among its own tasks, and then demands `trust_remote_code`. Where
-        mer_hf is installed its task is registered, and needs no such lead; `save_pretrained` of the pipeline writes it.
+        And take `custom_pipelines` only where this file came with a model: `pipeline()` follows that key before it looks
+        among its own tasks, and then demands `trust_remote_code`. Where mer_hf is installed its task is registered, and
+        needs no such lead; `save_pretrained` of the pipeline writes it.
         """
         if __name__.startswith("mer_hf."):
             kwargs.pop("custom_pipelines", None)
+        count = kwargs.get("num_labels")
+        if count is not None and not _is_count(count, LIMITS["labels"]):
+            raise MerHfError(f"num_labels must be 1 to {LIMITS['labels']} (LIMITS['labels']), got {_shown(count)}")
+        if self.id2label is not None and {str(key) for key in self.id2label} != set(
+            map(str, range(len(self.id2label)))
+        ):
+            raise MerHfError(f"id2label must name each class, from 0 without a gap, got {_shown(self.id2label)}")
+        dtype = kwargs.get("torch_dtype", self.dtype)
+        if isinstance(dtype, str) and dtype not in ("float32", "float16", "bfloat16", "float64"):
+            raise MerHfError(f"dtype must be float32, float16, bfloat16 or float64, got {_shown(dtype)}")
         super().__post_init__(**kwargs)
+
+    def validate_sizes(self) -> None:
+        """Refuse sizes that no network has, before anything is allocated."""
+        at_least = {"num_frames": 1, "num_channels": 1, "grid_size": 1, "num_pixels": 1, "hidden_size": 1}
+        at_least |= {"recurrent_steps": 0, "section_pools": 1, "image_size": 1, "out_indices": -100, "action_units": 1}
+        for name, least in at_least.items():
+            value = getattr(self, name)
+            sizes = value if isinstance(value, list | tuple) else [least if value is None else value]
+            most = LIMITS["layers" if name == "recurrent_steps" else "values" if name == "num_pixels" else "width"]
+            if len(sizes) > LIMITS["layers"] or not all(least <= size <= most for size in sizes):
+                raise MerHfError(
+                    f"{name} must be at least {least} and at most {most} (see LIMITS), got {_shown(value)}"
+                )
+        steps = 1 if self.shared_weights and self.shared_norm else 1 + self.recurrent_steps
+        if (layers := steps * len(self.section_pools) * len(self.members or [self])) > LIMITS["layers"]:
+            raise MerHfError(f"{layers} recurrent layers are more than {LIMITS['layers']} (LIMITS['layers'])")
+        for name in ("members", "action_units", "section_pools", "out_indices"):
+            if getattr(self, name) is not None and not len(getattr(self, name)):
+                raise MerHfError(f"{name} must have an entry, got an empty list")
+        if not 1 <= self.num_labels <= LIMITS["labels"]:
+            raise MerHfError(f"there must be 1 to {LIMITS['labels']} labels (see LIMITS), got {self.num_labels}")
+        if len(self.image_size) != 2:
+            raise MerHfError(f"image_size must be [height, width] in pixels, got {_shown(self.image_size)}")
+        if (values := self.num_frames * self.num_channels * math.prod(self.image_size)) > LIMITS["values"]:
+            raise MerHfError(
+                f"an input of {self.num_frames} frames, {self.num_channels} channels and {self.image_size} pixels has "
+                f"{values} numbers, more than {LIMITS['values']}; who needs more sets LIMITS['values']"
+            )
+        if self.num_pixels is not None and self.num_pixels > math.prod(self.image_size):
+            raise MerHfError(f"num_pixels is {self.num_pixels}, more than image_size {self.image_size} has")
 
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
-        if len(self.image_size) != 2 or min(self.image_size) < 1:
-            raise MerHfError(f"image_size must be [height, width] in pixels, got {self.image_size}")
         if self.connectivity == "geometric" and self.num_frames != 1:
             raise MerHfError(f"geometric connectivity takes one flow picture: num_frames is {self.num_frames}, not 1")
         if self.connectivity == "appearance" and self.num_channels != 1:
@@ -173,40 +313,73 @@ class RcnConfig(PreTrainedConfig):
             raise MerHfError("dense_shortcuts and attention are for one map a clip, not for recurrence over frames")
         if self.attention is not None and self.grid_size < 2:
             raise MerHfError("attention compares the places of the grid: grid_size must be at least 2")
-        if min(self.num_frames, self.num_channels, self.grid_size, *self.section_pools) < 1 or not self.section_pools:
-            raise MerHfError("num_frames, num_channels, grid_size and every one of section_pools must be at least 1")
-        for name in ("members", "action_units"):
-            if getattr(self, name) is not None and not len(getattr(self, name)):
-                raise MerHfError(f"{name} is None or has an entry, got an empty list")
-        if self.votes is not None and len(self.votes) != len(self.members or ()):
-            raise MerHfError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
-        if self.recurrent_steps < 0:
-            raise MerHfError(f"recurrent_steps must be 0 or more, got {self.recurrent_steps}")
+
+    def validate_backbone(self) -> None:
+        """Refuse a backbone that timm has not registered by this name, and arguments that are not on the list."""
+        if not re.fullmatch(r"\w+(\.\w+)?", self.backbone, re.ASCII):
+            raise MerHfError(
+                f"backbone must be the name of a model in timm, without source or path, got {_shown(self.backbone)}"
+            )
+        if self.backbone not in STEMS:
+            from timm.models import is_model  # takes seconds, for which the papers' own stems do not wait
+
+            if not is_model(self.backbone):
+                raise MerHfError(f"timm has no model {self.backbone!r}; see timm.list_models()")
+        for name, value in (self.backbone_kwargs or {}).items():
+            if name == "pretrained":
+                raise MerHfError(
+                    "backbone_kwargs cannot ask for pretrained weights, which would be fetched at every loading; begin "
+                    "with them by RcnForVideoClassification.with_pretrained_backbone(config)"
+                )
+            if name not in BACKBONE_KWARGS:
+                raise MerHfError(f"backbone_kwargs may hold {', '.join(BACKBONE_KWARGS)}; got {_shown(name)}")
+            if not _is_of_kind(value, BACKBONE_KWARGS[name]):
+                raise MerHfError(f"backbone_kwargs[{name!r}] is no {BACKBONE_KWARGS[name]} in LIMITS: {_shown(value)}")
 
     def validate_loss(self) -> None:
-        """Refuse a loss whose numbers are missing or out of range."""
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.dropout < 1 or not 0 <= self.class_balance_beta < 1:
-            raise MerHfError("label_smoothing, dropout and class_balance_beta must lie in [0, 1)")
-        if self.logit_adjustment < 0:
-            raise MerHfError(f"logit_adjustment must be 0 or more, got {self.logit_adjustment}")
+        """Refuse a loss whose numbers are missing or out of range, or that this model is not trained by."""
+        for name in ("label_smoothing", "dropout", "class_balance_beta"):
+            if not 0 <= getattr(self, name) < 1:
+                raise MerHfError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        for name in ("focal_gamma", "logit_adjustment"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise MerHfError(f"{name} must be 0 or more, got {getattr(self, name)}")
         if self.class_counts is not None and len(self.class_counts) != self.num_labels:
             raise MerHfError(f"class_counts has {len(self.class_counts)} entries for {self.num_labels} labels")
+        if self.problem_type not in (None, "single_label_classification"):
+            raise MerHfError(f"problem_type is {self.problem_type!r}, but a clip has one label: leave it out")
+
+    def validate_members(self) -> None:
+        """Refuse members of another kind than an ensemble can have, each by its own fields."""
+        if len(self.members or ()) > LIMITS["members"]:
+            raise MerHfError(f"{len(self.members)} members are more than {LIMITS['members']} (LIMITS['members'])")
+        if self.votes is not None and len(self.votes) != len(self.members or ()):
+            raise MerHfError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
+        if self.votes is not None and not (min(self.votes) > 0 and abs(sum(self.votes) - 1) < 1e-6):
+            raise MerHfError(f"votes must be above 0 and sum to 1, got {_shown(self.votes)}")
+        for number, changes in enumerate(self.members or ()):
+            if unknown := sorted(set(map(str, changes)) - MEMBER_FIELDS):
+                raise MerHfError(f"members[{number}] cannot have {_shown(unknown)} of its own")
+        for number, config in enumerate(self.member_configs()):
+            try:
+                config.validate()
+            except MerHfError as error:
+                raise MerHfError(f"members[{number}]: {error}") from error
 
     def differences(self, other: "RcnConfig") -> dict[str, Any]:
         """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
-        # how many clips a network learnt from, and how many it is one of, does not make it another kind
-        beside = {"class_counts", "members", "votes", "trained_on", "training_subjects"}
-        names = sorted(set(RcnConfig.__annotations__) - beside | {"id2label"})
         # as written to a file, where tuples are lists
-        told = {name: (json.dumps(getattr(self, name)), json.dumps(getattr(other, name))) for name in names}
-        return {name: json.loads(theirs) for name, (ours, theirs) in told.items() if ours != theirs}
+        names = sorted({*MEMBER_FIELDS, *SHARED})
+        written = {name: (json.dumps(getattr(self, name)), json.dumps(getattr(other, name))) for name in names}
+        return {name: json.loads(theirs) for name, (ours, theirs) in written.items() if ours != theirs}
 
     def member_configs(self) -> list["RcnConfig"]:
         """The configuration of each network of an ensemble; none for a single network."""
         configs = []
+        single = copy.copy(self)
+        single.members = single.votes = None
         for changes in self.members or ():
-            config = copy.deepcopy(self)
-            config.members = config.votes = None
+            config = copy.deepcopy(single)
             for name, value in changes.items():
                 setattr(config, name, value)
             configs.append(config)
@@ -228,7 +401,7 @@ class RcnConfig(PreTrainedConfig):
             overrides: any field of the configuration.
 
         Raises:
-            ValueError: for another name, or a field that no configuration has.
+            MerHfError: for another name, a field that no configuration has, or a value that it cannot have.
         """
         if name not in PRESETS:
             raise MerHfError(f"no preset {name!r}; choose from {', '.join(PRESETS)}")
@@ -238,5 +411,74 @@ class RcnConfig(PreTrainedConfig):
             raise MerHfError(f"a configuration has no fields {unknown}; see the list in RcnConfig's docstring")
         return cls(**{**PRESETS[name], **overrides})
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "RcnConfig":
+        """Read a configuration, as transformers does.
 
-__all__ = ["PRESETS", "RcnConfig"]
+        Raises:
+            MerHfError: where the file is no configuration of this kind; it names the file and the field.
+            OSError: where it cannot be had.
+        """
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        except OSError:
+            raise
+        except Exception as error:  # whatever transformers raises over what others wrote
+            where = f"the configuration of {pretrained_model_name_or_path}"
+            if isinstance(error, MerHfError) and str(error).startswith(where):
+                raise
+            raise MerHfError(f"{where} cannot be used: {_reason(error)}") from error
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """A configuration of what a file says; what a configuration cannot say is left out, with a warning.
+
+        Raises:
+            MerHfError: as `from_pretrained`.
+        """
+        name = kwargs.get("name_or_path", config_dict.get("_name_or_path")) if isinstance(config_dict, dict) else None
+        where = f"the configuration of {name}" if name else "this configuration"
+        try:
+            return super().from_dict(cls._allowed(config_dict), **kwargs)
+        except Exception as error:  # whatever transformers raises over what others wrote
+            raise MerHfError(f"{where} cannot be used: {_reason(error)}") from error
+
+    @classmethod
+    def _allowed(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """What of a file is read: no field that only transformers' other models have, no wish for timm's weights."""
+        if not isinstance(config_dict, dict) or config_dict.get("model_type", cls.model_type) != cls.model_type:
+            raise MerHfError(f"it is none of model_type {cls.model_type!r}")
+        names = {field.name for field in fields(cls)} | _FROM_FILE
+        if unknown := sorted(set(map(str, config_dict)) - names):
+            logger.warning("a configuration has no fields %s, which are left out", _shown(unknown))
+        allowed = copy.deepcopy({name: value for name, value in config_dict.items() if name in names})
+        for name in ("auto_map", "custom_pipelines"):
+            if not isinstance(allowed.get(name, {}), dict):
+                raise MerHfError(f"{name} must be a table of classes, got {_shown(allowed[name])}")
+        members = allowed.get("members")
+        for changes in [allowed, *(members if isinstance(members, list | tuple) else [])]:
+            if isinstance(changes, dict) and isinstance(changes.get("backbone_kwargs"), dict):
+                changes["backbone_kwargs"].pop("pretrained", None)  # of earlier versions; the weights lie beside
+        return allowed
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """Save the configuration, as transformers does; it names no code but that which lies beside it.
+
+        What else `auto_map` or `custom_pipelines` of a file from elsewhere named is left out of the new file.
+        """
+        there = {path.stem for path in Path(save_directory).glob("*.py")} | {type(self).__module__.split(".")[-1]}
+        if isinstance(getattr(self, "auto_map", None), dict):
+            self.auto_map = {key: code for key, code in self.auto_map.items() if str(code).split(".")[0] in there}
+        pipelines = self.__dict__.get("custom_pipelines")
+        if isinstance(pipelines, dict):
+            kept = {task: entry for task, entry in pipelines.items() if str(entry["impl"]).split(".")[0] in there}
+            self.__dict__["custom_pipelines"] = kept
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
+# how many clips a network learnt from, and how many it is one of, does not make it another kind
+_NO_KIND = {"class_counts", "members", "votes", "trained_on", "training_subjects"}
+MEMBER_FIELDS = set(RcnConfig.__annotations__) - _NO_KIND - set(SHARED)
+"""Fields in which the members of an ensemble may differ."""
+
+__all__ = ["BACKBONE_KWARGS", "LIMITS", "PRESETS", "RcnConfig"]

@@ -17,17 +17,21 @@ from typing import Any
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from .configuration_rcn import SHARED, RcnConfig
+from .configuration_rcn import LIMITS, SHARED, RcnConfig
 from .errors_rcn import MerHfError
+from .losses_rcn import classification_loss, unit_loss
 from .released_rcn import copy_released, released_config
-from .stems_rcn import Dropout, initialise_conv, rcn_stem, rcn_wide_stem, strcn_stem
+from .stems_rcn import initialise_conv, rcn_stem, rcn_wide_stem, strcn_stem
+from .tuning_rcn import Dropout
 
 
 class RcnBackbone(nn.Module):
@@ -35,47 +39,91 @@ class RcnBackbone(nn.Module):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__()
+        self.config = config
+        self.model = self.build()
+        self.levels = slice(-1, None) if config.out_indices is None else slice(None)
+        self.num_channels = sum(self.model.feature_info.channels()[self.levels])
+        self.is_empty = any(parameter.is_meta for parameter in self.model.parameters())
+        for module in self.model.modules():
+            module.initialises_itself = True
+
+    def build(self, pretrained: bool = False) -> nn.Module:
+        """Timm's model, with the initial weights of its own code, or with those that timm publishes.
+
+        Raises:
+            MerHfError: where timm cannot build it, or has no such weights.
+        """
+        config = self.config
         kwargs = dict(config.backbone_kwargs or {})
         if config.backbone in ("rcn_stem", "strcn_stem"):
             kwargs = {"ceil_mode": config.ceil_mode, **kwargs}
         if config.out_indices is not None:
             kwargs["out_indices"] = tuple(config.out_indices)
-        self.model = timm.create_model(config.backbone, features_only=True, in_chans=config.num_channels, **kwargs)
-        self.levels = slice(-1, None) if config.out_indices is None else slice(None)
-        self.num_channels = sum(self.model.feature_info.channels()[self.levels])
-        for module in self.model.modules():
-            module.initialises_itself = True
+        try:
+            return timm.create_model(
+                config.backbone, pretrained, features_only=True, in_chans=config.num_channels, **kwargs
+            )
+        except OSError:
+            raise
+        except Exception as error:  # whatever the code of one of a thousand models raises
+            asked = f"backbone {config.backbone!r} of {config.num_channels} channels with {kwargs}"
+            asked = f"the published weights of {asked}" if pretrained else asked
+            raise MerHfError(f"timm cannot build {asked}: {type(error).__name__}: {error}") from error
+
+    def begin_published(self) -> None:
+        """Put the weights that timm publishes in place of the present ones."""
+        self.model.load_state_dict(self.build(pretrained=True).state_dict())
+
+    def initialise_missing(self) -> None:
+        """Give what a checkpoint lacked its initial values, by timm's own code; the rest stays as it was loaded."""
+        tensors = self.model.state_dict(keep_vars=True)
+        lacking = [name for name, tensor in tensors.items() if not getattr(tensor, "_is_hf_initialized", False)]
+        if self.is_empty and lacking:
+            begun = self.build().state_dict()
+            for name in lacking:
+                tensors[name].data.copy_(begun[name])
+        self.is_empty = False
+
+    def checkpoint(self, enable: bool) -> None:
+        """Compute the activations again in the backward pass, to save memory, or keep them.
+
+        Raises:
+            MerHfError: where the network has no way to do so.
+        """
+        try:
+            self.model.set_grad_checkpointing(enable)
+        except (AssertionError, AttributeError) as error:
+            if enable:
+                raise MerHfError(f"backbone {self.config.backbone!r} has no gradient checkpointing") from error
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, channels, h, w)."""
         maps = self.model(pictures)[self.levels]
         if str(getattr(self.model, "output_fmt", "NCHW")).endswith("NHWC"):
             maps = [level.permute(0, 3, 1, 2) for level in maps]
-        smallest = min((level.shape[-2:] for level in maps), key=lambda size: size[0] * size[1])
+        smallest = tuple(min(sides) for sides in zip(*(level.shape[-2:] for level in maps), strict=True))
         maps = [level if level.shape[-2:] == smallest else F.adaptive_avg_pool2d(level, smallest) for level in maps]
         return maps[0] if len(maps) == 1 else torch.cat(maps, 1)
 
 
-class GridAverage(torch.autograd.Function):
-    """`adaptive_avg_pool2d` to a square grid, with a gradient that takes a processor a fifth of the time.
-
-    The gradient is one product with the matrix of what each place has given to each cell. `GridAverage.apply(maps,
-    grid_size)`: (B, C, h, w) -> (B, C, grid_size, grid_size).
-    """
-
-    @staticmethod
-    def forward(ctx: Any, maps: Tensor, grid_size: int) -> Tensor:
-        """Average; see the class."""
-        ctx.sides = maps.shape[-2:]
+def grid_average(maps: Tensor, grid_size: int) -> Tensor:
+    """Average maps (B, C, h, w) to (B, C, grid_size, grid_size), as `adaptive_avg_pool2d` does."""
+    if maps.device.type != "mps":
         return F.adaptive_avg_pool2d(maps, grid_size)
+    return grid_average_by_products(maps, grid_size)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """Hand the gradient (B, C, grid_size, grid_size) back to the maps, in the order of channels-last memory."""
-        identities = [torch.eye(side, dtype=gradient.dtype, device=gradient.device) for side in ctx.sides]
-        shares = torch.kron(*(F.adaptive_avg_pool1d(identity, gradient.shape[-1]) for identity in identities))
-        places = shares @ gradient.flatten(2).transpose(1, 2)
-        return places.transpose(1, 2).unflatten(2, ctx.sides), None
+
+def grid_average_by_products(maps: Tensor, grid_size: int) -> Tensor:
+    """The same as two matrix products: Apple's GPUs average to no grid that does not divide the sides (torch 2.6)."""
+    rows, columns = (_cell_weights(side, grid_size, maps) for side in maps.shape[-2:])
+    return rows @ maps @ columns.T
+
+
+def _cell_weights(side: int, grid_size: int, like: Tensor) -> Tensor:
+    """(grid_size, side): what each place of a side gives to each cell; neighbours overlap where it is not divided."""
+    cells, places = torch.arange(grid_size, device=like.device)[:, None], torch.arange(side, device=like.device)
+    starts, ends = cells * side // grid_size, ((cells + 1) * side + grid_size - 1) // grid_size
+    return ((places >= starts) & (places < ends)).to(like.dtype) / (ends - starts)
 
 
 def class_activation(maps: Tensor, class_weights: Tensor) -> Tensor:
@@ -92,17 +140,44 @@ def class_activation(maps: Tensor, class_weights: Tensor) -> Tensor:
     Returns:
         (B, 1, g, g).
     """
-    pooled = GridAverage.apply(maps, class_weights.shape[-1])
+    pooled = grid_average(maps, class_weights.shape[-1])
     activation = (pooled[:, None] * class_weights).mean(2)
     activation = activation - activation.amin((2, 3), keepdim=True)
     peak = activation.amax((2, 3), keepdim=True)
     return (activation / torch.where(peak > 0, peak, 1)).mean(1, keepdim=True)
 
 
+def linear_weights(layer: nn.Module, features: int, like: Tensor) -> Tensor:
+    """The weights of a linear layer, (outputs, features).
+
+    Where something stands in its place, adapters, quantised or sharded weights, its answers to unit vectors say what
+    they are. These are scaled so that the bias costs no precision.
+
+    Args:
+        layer: `nn.Linear`, or what stands in its place.
+        features: number of its inputs.
+        like: a tensor of the device and type of its inputs.
+    """
+    if type(layer) is nn.Linear and not layer.weight.is_meta:
+        return layer.weight
+    units = torch.eye(features + 1, features, device=like.device, dtype=like.dtype) * 1024
+    with torch.autocast(like.device.type, enabled=False):
+        answers = layer(units)
+    return ((answers[:-1] - answers[-1]) / 1024).T
+
+
 def attend(maps: Tensor, seen: Tensor, class_weights: Tensor) -> Tensor:
     """Weigh the places of maps (B, C, h, w) by the class activation of what is `seen`, enlarged without smoothing."""
     attention = F.interpolate(class_activation(seen, class_weights), maps.shape[-2:])
     return maps * attention.to(maps.dtype)
+
+
+def unfold(maps: Tensor, frames: int, record: list[Tensor] | None = None) -> Tensor:
+    """Maps (B * T, C, h, w) -> (B, T, C, h, w); `record` takes the latter, or where T is 1 the former."""
+    sequences = maps.unflatten(0, (-1, frames))
+    if record is not None:
+        record.append(maps if frames == 1 else sequences)
+    return sequences
 
 
 class RecurrentConvLayer(nn.Module):
@@ -138,21 +213,37 @@ class RecurrentConvLayer(nn.Module):
         norm = self.recurrent_norm[index % len(self.recurrent_norm)]
         return F.relu(norm(conv(inputs)), inplace=True)
 
-    def forward(self, maps: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        """(B, T, C, h, w) -> (B, T, C, h, w); class weights (classes, C, g, g) make y_0 attend to where they point."""
+    def forward(self, maps: Tensor, class_weights: Tensor | None = None, record: list[Tensor] | None = None) -> Tensor:
+        """The states after the last step, or after each frame.
+
+        Args:
+            maps: (B, T, C, h, w).
+            class_weights: (classes, C, g, g), which make y_0 attend to where they point.
+            record: to which the state after each step is added, (B, C, h, w), or those of all frames, as returned.
+
+        Returns:
+            (B, T, C, h, w).
+        """
         if maps.shape[1] > 1:
             states = [self.first_state(maps[:, 0])]
             for inputs in maps[:, 1:].unbind(1):
                 states.append(self.step(inputs + states[-1], 0))
-            return torch.stack(states, 1)
+            states = torch.stack(states, 1)
+            if record is not None:
+                record.append(states)
+            return states
         inputs = maps.squeeze(1)  # the gradient of an index would be a copy of the maps in another memory format
         state = self.first_state(inputs)
         if class_weights is not None:
             state = attend(state, inputs, class_weights)
         for index in range(self.steps):
+            if record is not None:
+                record.append(state)
             seen = inputs + state
             state = self.step(seen, index)
             inputs = seen if self.dense_shortcuts else inputs
+        if record is not None:
+            record.append(state)
         return state[:, None]
 
 
@@ -165,14 +256,28 @@ class RecurrentSection(GradientCheckpointingLayer):
         self.pool = nn.MaxPool2d(pool, ceil_mode=config.ceil_mode)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, maps: Tensor, class_weights: Tensor | None = None) -> Tensor:
-        """(B, T, C, h, w) -> (B, T, C, h / pool, w / pool)."""
-        states = self.layer(maps, class_weights)
-        return self.dropout(self.pool(states.flatten(0, 1))).unflatten(0, states.shape[:2])
+    def forward(self, maps: Tensor, class_weights: Tensor | None = None, record: list[Tensor] | None = None) -> Tensor:
+        """(B, T, C, h, w) -> (B, T, C, h / pool, w / pool); `record` takes the states of the layer, then these maps."""
+        states = self.layer(maps, class_weights, record)
+        return unfold(self.dropout(self.pool(states.flatten(0, 1))), states.shape[1], record)
+
+
+def _pause_in_backward(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+    """Keep a batch normalisation from counting a batch again, whose activations are computed a second time."""
+    if torch._C._current_graph_task_id() != -1:  # a backward pass is under way
+        norm.paused_momentum, norm.momentum = norm.momentum, 0.0
+
+
+def _go_on(norm: _BatchNorm, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
+    if hasattr(norm, "paused_momentum"):
+        norm.momentum = norm.paused_momentum
+        del norm.paused_momentum
+        if norm.training and norm.num_batches_tracked is not None:
+            norm.num_batches_tracked -= 1
 
 
 class RcnPreTrainedModel(PreTrainedModel):
-    """What the models share: configuration, initial weights, gradient checkpointing."""
+    """What the models have in common: configuration, initial weights, gradient checkpointing."""
 
     config_class = RcnConfig
     base_model_prefix = "rcn"
@@ -181,18 +286,50 @@ class RcnPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = True  # the loss is divided by the clips of a whole step, `num_items_in_batch`
 
+    def __init__(self, config: RcnConfig) -> None:
+        config.validate()  # its fields may have been set since it was made
+        super().__init__(config)
+        self.norm_hooks = []
+
+    def post_init(self) -> None:
+        """Refuse a model of more weights than `LIMITS` allows; in a rehearsal, before any of them is allocated."""
+        if (count := self.num_parameters()) > LIMITS["weights"]:
+            raise MerHfError(
+                f"this configuration makes a model of {count} weights, more than {LIMITS['weights']}; "
+                "who needs more sets LIMITS['weights'] of configuration_rcn"
+            )
+        super().post_init()
+
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """Load a model, as transformers does but from safetensors alone, into memory of its own.
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """Load a model, as transformers does but from safetensors alone, and on CPUs into memory of its own.
 
         Weights that are mapped from a file begin at odd addresses, for which some CPU kernels add in another order: the
         logits would differ in their last bits from those of the model that was saved.
+
+        Raises:
+            MerHfError: where the configuration cannot be used, or the weights are damaged or do not fit it.
+            OSError: where a file cannot be had.
         """
-        loaded = super().from_pretrained(*args, **{"use_safetensors": True, **kwargs})
+        try:
+            loaded = super().from_pretrained(
+                pretrained_model_name_or_path, *args, **{"use_safetensors": True, **kwargs}
+            )
+        except (RuntimeError, SafetensorError) as error:
+            reason = " ".join(str(error).split())
+            raise MerHfError(f"the weights of {pretrained_model_name_or_path} cannot be used: {reason}") from error
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         for tensor in (*model.parameters(), *model.buffers()):
-            tensor.data = tensor.data.clone()
+            if tensor.device.type == "cpu":
+                tensor.data = tensor.data.clone()
         return loaded
+
+    def initialize_weights(self) -> None:
+        """Begin with initial weights, each as its own code draws them; what was loaded stays."""
+        for module in self.modules():
+            if isinstance(module, RcnBackbone):
+                module.initialise_missing()
+        super().initialize_weights()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -212,10 +349,23 @@ class RcnPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
     def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
-        super()._set_gradient_checkpointing(enable, **kwargs)
+        for hook in self.norm_hooks:
+            hook.remove()
+        self.norm_hooks = []
         for module in self.modules():
-            if isinstance(module, RcnBackbone) and hasattr(module.model, "set_grad_checkpointing"):
-                module.model.set_grad_checkpointing(enable)
+            if isinstance(module, RcnBackbone):
+                module.checkpoint(enable)
+            elif isinstance(module, _BatchNorm) and enable:
+                self.norm_hooks.append(module.register_forward_pre_hook(_pause_in_backward))
+                self.norm_hooks.append(module.register_forward_hook(_go_on, always_call=True))
+        super()._set_gradient_checkpointing(enable, **kwargs)
+
+
+def rehearse(model_class: type[RcnPreTrainedModel], config: RcnConfig) -> None:
+    """Build a model without memory for its weights first, so that one that is too large is refused in time."""
+    if torch.get_default_device().type != "meta":
+        with torch.device("meta"):
+            model_class(config)
 
 
 class RcnModel(RcnPreTrainedModel):
@@ -229,6 +379,7 @@ class RcnModel(RcnPreTrainedModel):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
+        rehearse(RcnModel, config)
         if config.members is not None:
             raise MerHfError(
                 f"an ensemble of {len(config.members)} members has no features of its own; load it as "
@@ -247,7 +398,7 @@ class RcnModel(RcnPreTrainedModel):
         """Put the mask of moving pixels, (H, W) bool with a true one; `config.num_pixels` becomes their number.
 
         Raises:
-            ValueError: without appearance connectivity, or for a mask of another shape, or an empty one.
+            MerHfError: without appearance connectivity, or for a mask of another shape, or an empty one.
         """
         if self.config.connectivity != "appearance":
             raise MerHfError(f"only appearance connectivity has a pixel mask, this model is {self.config.connectivity}")
@@ -276,22 +427,37 @@ class RcnModel(RcnPreTrainedModel):
         return pixels[:, :, self.pixel_index].transpose(1, 2)[:, None, None]
 
     def forward(
-        self, pixel_values_videos: Tensor, class_weights: Tensor | None = None, **kwargs: Any
-    ) -> BaseModelOutputWithPooling:
+        self,
+        pixel_values_videos: Tensor,
+        class_weights: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling | tuple[Tensor | tuple[Tensor, ...], ...]:
         """Features of a batch of clips.
+
+        Unlike other models of transformers it takes clips of the configured number of frames and channels only; further
+        keyword arguments are ignored, as theirs are.
 
         Args:
             pixel_values_videos: (B, T, C, H, W) float, as `RcnVideoProcessor` makes them.
             class_weights: (classes, channels, grid_size, grid_size), a linear layer's, which attention asks where the
                 classes look; without them nothing is attended to.
+            output_hidden_states: whether to return the hidden states as well; None asks the configuration.
+            return_dict: False for a tuple of what is not None; None asks the configuration.
 
         Returns:
-            `last_hidden_state` (B, channels, h, w), the mean over the states where there are several, and
-            `pooler_output` (B, channels * grid_size^2).
+            `last_hidden_state` (B, channels, h, w), the mean over the states where there are several;
+            `pooler_output` (B, channels * grid_size^2); and, where asked for, `hidden_states`: the stem's maps, then of
+            each section the first state, those after each step, and the pooled maps, (B, channels, h, w) each. With
+            recurrence over frames a section has one entry for the states of all frames, and all entries are
+            (B, T, channels, h, w).
 
         Raises:
-            ValueError: for another shape than the configuration's.
+            MerHfError: for another shape than the configuration's.
         """
+        config = self.config
+        record = [] if (config.output_hidden_states if output_hidden_states is None else output_hidden_states) else None
         attention = None if class_weights is None else self.config.attention
         pictures = self.arrange(pixel_values_videos)
         maps = self.backbone(pictures.flatten(0, 1))
@@ -300,58 +466,16 @@ class RcnModel(RcnPreTrainedModel):
         if attention == "stem":
             maps = attend(maps, pictures[:, 0], class_weights.mean(1, keepdim=True))
         stem_maps = maps
-        maps = maps.unflatten(0, pictures.shape[:2])
+        maps = unfold(maps, pictures.shape[1], record)
         for section in self.sections:
-            maps = section(maps, class_weights if attention == "state" else None)
+            maps = section(maps, class_weights if attention == "state" else None, record)
         last = maps.squeeze(1) if maps.shape[1] == 1 else maps.mean(1)
-        pooled = GridAverage.apply(last, self.config.grid_size)
+        pooled = grid_average(last, self.config.grid_size)
         if attention == "output":
             pooled = attend(pooled, stem_maps, class_weights)
-        return BaseModelOutputWithPooling(last_hidden_state=last, pooler_output=pooled.flatten(1))
-
-
-def classification_loss(
-    logits: Tensor, labels: Tensor, config: RcnConfig, num_items_in_batch: Tensor | int | None = None
-) -> Tensor:
-    """The mean loss of a batch, by `config.loss`.
-
-    `cross_entropy`, with label smoothing; `focal`: (1 - p)^gamma times it (Lin et al., ICCV 2017); `class_balanced`: it
-    times (1 - beta) / (1 - beta^n) of the clip's class, scaled to a mean weight of 1 over the classes (Cui et al.,
-    CVPR 2019; the balanced loss of Xia et al., TMM 2020, is of this kind). With `logit_adjustment` tau, each of them is
-    taken of logits + tau * log(share of the class) (Menon et al., ICLR 2021). For a clip that shows no expression
-    every class is equally right.
-
-    Args:
-        logits: (B, classes).
-        labels: (B,) class indices; -1 for a clip without an expression.
-        config: of the model.
-        num_items_in_batch: clips of the whole optimisation step, where this batch is a part of it: the losses of the
-            parts then sum up to the mean over the step, however unevenly it is cut.
-
-    Raises:
-        ValueError: for `class_balanced` or `logit_adjustment` without `class_counts`, or with a class without clips.
-    """
-    logits = logits.float()  # the logarithm of a small probability is lost in bf16
-    if config.logit_adjustment:
-        counts = _class_counts(config, "logit_adjustment", logits.device)
-        logits = logits + config.logit_adjustment * (counts / counts.sum()).log().float()
-    shown, labels = labels >= 0, labels.clamp(min=0)
-    losses = F.cross_entropy(logits, labels, reduction="none", label_smoothing=config.label_smoothing)
-    if config.loss == "focal":
-        probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
-        losses = (1 - probability) ** config.focal_gamma * losses
-    elif config.loss == "class_balanced":
-        counts = _class_counts(config, "class_balanced loss", logits.device)
-        weights = (1 - config.class_balance_beta) / (1 - config.class_balance_beta**counts)
-        losses = losses * (weights / weights.mean()).float()[labels]
-    losses = torch.where(shown, losses, -logits.log_softmax(1).mean(1))
-    return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
-
-
-def _class_counts(config: RcnConfig, needed_by: str, device: torch.device) -> Tensor:
-    if config.class_counts is None or min(config.class_counts) < 1:
-        raise MerHfError(f"{needed_by} needs the training clips of each class, got {config.class_counts}")
-    return torch.tensor(config.class_counts, dtype=torch.float64, device=device)
+        hidden_states = None if record is None else tuple(record)
+        output = BaseModelOutputWithPooling(last, pooled.flatten(1), hidden_states)
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
 
 
 def mirrored(pixel_values_videos: Tensor, connectivity: str) -> Tensor:
@@ -377,28 +501,17 @@ def mean_prediction(logits: Sequence[Tensor], votes: Sequence[float]) -> Tensor:
     """
     if len(logits) == 1:
         return logits[0]
-    told = [each.float().log_softmax(1) + math.log(vote) for each, vote in zip(logits, votes, strict=True)]
-    return torch.stack(told).logsumexp(0)
+    weighted = [each.float().log_softmax(1) + math.log(vote) for each, vote in zip(logits, votes, strict=True)]
+    return torch.stack(weighted).logsumexp(0)
 
 
 def mean_units(logits: Sequence[Tensor | None], votes: Sequence[float]) -> Tensor | None:
     """Predictions of action units, (B, units) logits each or None -> logits of the mean of their probabilities."""
-    told = [(each, vote) for each, vote in zip(logits, votes, strict=True) if each is not None]
-    if len(told) < 2:
-        return told[0][0] if told else None
-    mean = sum(vote * each.float().sigmoid() for each, vote in told) / sum(vote for _, vote in told)
+    known = [(each, vote) for each, vote in zip(logits, votes, strict=True) if each is not None]
+    if len(known) < 2:
+        return known[0][0] if known else None
+    mean = sum(vote * each.float().sigmoid() for each, vote in known) / sum(vote for _, vote in known)
     return mean.logit(eps=1e-6)
-
-
-def unit_loss(logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-    """Binary cross-entropy of action units, (B, units), averaged over them and, as the other losses, over clips.
-
-    A target that is not known, NaN, adds nothing.
-    """
-    known = targets.isfinite()
-    targets = torch.where(known, targets, 0).float()
-    losses = (F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none") * known).mean(1)
-    return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
 
 @dataclass
@@ -409,17 +522,19 @@ class RcnOutput(ModelOutput):
         loss: where labels were given.
         logits: (B, classes).
         action_unit_logits: (B, units), in the order of `config.action_units`; None where there are none.
+        hidden_states: see `RcnModel.forward`; None where they are not asked for.
     """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
     action_unit_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class RcnForVideoClassification(RcnPreTrainedModel):
     """A recurrent convolutional network that names the micro-expression of a clip, or an ensemble of such networks.
 
-    With `config.action_units`, it also tells which facial action units moved.
+    With `config.action_units`, it also predicts which facial action units moved.
 
     Attributes:
         members: the networks of an ensemble, each a `RcnForVideoClassification`; empty for a single network.
@@ -427,6 +542,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
 
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
+        rehearse(RcnForVideoClassification, config)
         self.members = nn.ModuleList(type(self)(member) for member in config.member_configs())
         if not self.members:
             self.rcn = RcnModel(config)
@@ -436,6 +552,22 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         self.post_init()
 
     @classmethod
+    def with_pretrained_backbone(cls, config: RcnConfig) -> "RcnForVideoClassification":
+        """A new model whose backbone begins with the weights that timm publishes for it; they are fetched once.
+
+        Args:
+            config: of the model; a tag in `backbone`, such as `"resnet18.a1_in1k"`, says which weights.
+
+        Raises:
+            MerHfError: where timm has none for this backbone.
+            OSError: where they cannot be had.
+        """
+        model = cls(config)
+        for network in model.members or [model]:
+            network.rcn.backbone.begin_published()
+        return model
+
+    @classmethod
     def average(cls, models: Sequence["RcnForVideoClassification"]) -> "RcnForVideoClassification":
         """Join trained models into one, which predicts the mean of their probabilities and is saved as one folder.
 
@@ -443,11 +575,11 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             models: which see the same clips and name the same classes; they may be of different kinds otherwise.
 
         Returns:
-            A model with copies of them as its `members`, in evaluation mode. Each model has the same say; the members
-            of an ensemble share that of theirs. Action units are told by the members that know them.
+            A model with copies of them as its `members`, in evaluation mode. Each model has the same vote, which the
+            members of an ensemble divide among them. Action units are predicted by the members that know them.
 
         Raises:
-            ValueError: for no model, or for models that cannot be averaged; the message says in what they differ.
+            MerHfError: for no model, or for models that cannot be averaged; the message says in what they differ.
         """
         members = [member for model in models for member in model.members or [model]]
         if not members:
@@ -466,8 +598,8 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None
         ensemble = cls(config)
-        for own, member in zip(ensemble.members or [ensemble], members, strict=True):
-            own.load_state_dict(member.state_dict())
+        for network, member in zip(ensemble.members or [ensemble], members, strict=True):
+            network.load_state_dict(member.state_dict())
         return ensemble.to(models[0].device).eval()
 
     @classmethod
@@ -484,7 +616,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             The model, in evaluation mode.
 
         Raises:
-            ValueError: for another preset, or a state dict with an entry that is missing, unknown or of a wrong shape;
+            MerHfError: for another preset, or a state dict with an entry that is missing, unknown or of a wrong shape;
                 the message names each.
         """
         model = cls(released_config(state_dict, preset))
@@ -497,12 +629,19 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             self.config.trained_on = None
         return super().train(mode)
 
-    def single_logits(self, pixel_values_videos: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Of one network, not an ensemble, for clips (B, T, C, H, W): the logits of classes, and of action units."""
-        grid = self.config.grid_size
-        class_weights = self.classifier.weight.unflatten(1, (-1, grid, grid)) if self.config.attention else None
-        features = self.rcn(pixel_values_videos, class_weights).pooler_output
-        return self.classifier(features), self.unit_classifier(features) if self.unit_classifier else None
+    def single_network(
+        self, pixel_values_videos: Tensor, output_hidden_states: bool | None = None
+    ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:
+        """Of one network, not an ensemble: logits of classes, those of action units, hidden states (or None)."""
+        class_weights = None
+        if self.config.attention is not None:
+            grid = self.config.grid_size
+            weights = linear_weights(self.classifier, self.rcn.num_features, pixel_values_videos)
+            class_weights = weights.unflatten(1, (-1, grid, grid))
+        outputs = self.rcn(pixel_values_videos, class_weights, output_hidden_states, return_dict=True)
+        features = outputs.pooler_output
+        units = None if self.unit_classifier is None else self.unit_classifier(features)
+        return self.classifier(features), units, outputs.hidden_states
 
     def forward(
         self,
@@ -510,31 +649,65 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         labels: Tensor | None = None,
         action_units: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
         **kwargs: Any,
-    ) -> RcnOutput:
-        """Logits of clips, and the loss where labels come.
+    ) -> RcnOutput | tuple[Tensor | tuple[Tensor, ...], ...]:
+        """Logits of clips, and the loss where targets come.
 
         An ensemble, and in evaluation a model with `mirror_averaging`, gives the logarithm of mean probabilities as its
-        logits.
+        logits. A model that is trained on gives up what `config.trained_on` says. Unlike other models of transformers
+        it has no attention maps to return, and a clip has one label; further keyword arguments are ignored, as theirs.
 
         Args:
             pixel_values_videos: (B, T, C, H, W).
-            labels: (B,) class indices.
+            labels: (B,) class indices, -1 for a clip without an expression, -100 for one that is left out.
             action_units: (B, units) float, 1 where a unit of `config.action_units` moves, 0 where it does not, NaN
                 where that is not known; their mean binary cross-entropy is added to the loss.
             num_items_in_batch: see `classification_loss`.
+            output_hidden_states: whether to return those of the network, of clips as they are given, not mirrored; None
+                asks the configuration.
+            return_dict: False for a tuple of what is not None; None asks the configuration.
+
+        Raises:
+            MerHfError: for clips or targets that do not fit the configuration, or hidden states of an ensemble.
         """
+        config = self.config
+        hidden = config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        if hidden and self.members:
+            raise MerHfError("an ensemble has no hidden states of its own; ask one of its `members`")
         views = [pixel_values_videos]
-        if self.config.mirror_averaging and not self.training:
-            views.append(mirrored(pixel_values_videos, self.config.connectivity))
-        told = [member.single_logits(view) for member in self.members or [self] for view in views]
-        votes = [vote / len(views) for vote in self.config.member_votes() for _ in views]
-        logits = mean_prediction([classes for classes, _ in told], votes)
-        units = mean_units([units for _, units in told], votes)
-        loss = None if labels is None else classification_loss(logits, labels, self.config, num_items_in_batch)
-        if loss is not None and action_units is not None:
-            loss = loss + unit_loss(units, action_units, num_items_in_batch)
-        return RcnOutput(loss=loss, logits=logits, action_unit_logits=units)
+        if config.mirror_averaging and not self.training:
+            views.append(mirrored(pixel_values_videos, config.connectivity))
+        predictions = [member.single_network(view, hidden) for member in self.members or [self] for view in views]
+        votes = [vote / len(views) for vote in config.member_votes() for _ in views]
+        logits = mean_prediction([classes for classes, _, _ in predictions], votes)
+        units = mean_units([units for _, units, _ in predictions], votes)
+        loss = self.loss_of(logits, units, labels, action_units, num_items_in_batch)
+        output = RcnOutput(loss, logits, units, predictions[0][2])
+        return output if (config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+
+    def loss_of(
+        self,
+        logits: Tensor,
+        unit_logits: Tensor | None,
+        labels: Tensor | None,
+        action_units: Tensor | None,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Tensor | None:
+        """The loss of predictions, the sum of those for which there are targets; see `forward`."""
+        if action_units is not None and unit_logits is None:
+            raise MerHfError(
+                "action_units are given as targets, but this model predicts none: config.action_units is None"
+            )
+        losses = []
+        if labels is not None:
+            losses.append(classification_loss(logits, labels, self.config, num_items_in_batch))
+        if action_units is not None:
+            losses.append(unit_loss(unit_logits, action_units, num_items_in_batch))
+        if losses and self.training and self.config.trained_on is not None:
+            self.config.trained_on = None
+        return sum(losses) if losses else None
 
 
 __all__ = [

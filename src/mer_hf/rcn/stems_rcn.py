@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from .errors_rcn import MerHfError
+from .tuning_rcn import Dropout
 
 
 def initialise_conv(conv: nn.Conv2d) -> None:
@@ -19,26 +20,6 @@ def initialise_conv(conv: nn.Conv2d) -> None:
     init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     if conv.bias is not None:
         init.zeros_(conv.bias)
-
-
-class Dropout(nn.Dropout):
-    """Dropout as torch's, p to the nearest 1/65536, whose mask costs a processor a tenth as much.
-
-    Torch's draws one number an element there, which was a fifth of a training step; here 64 random bits decide on four
-    elements, and on eight where p is a multiple of 1/256.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps of any shape; a share p of them becomes zero in training, the others grow by 1 / (1 - p)."""
-        if not self.training or self.p in (0, 1) or maps.device.type != "cpu":
-            return super().forward(maps)
-        bits, integer = (8, torch.int8) if (self.p * 2**8).is_integer() else (16, torch.int16)
-        dropped = round(self.p * 2**bits)
-        words = torch.empty(-(-maps.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
-        # compared in place, for torch is slow to turn bool into bf16
-        kept = words.view(integer)[: maps.numel()].ge_(dropped - 2 ** (bits - 1)).to(maps.dtype)
-        kept = kept.mul_(2**bits / (2**bits - dropped))
-        return maps * kept.as_strided(maps.shape, torch.empty_like(maps).stride())  # in the order of the maps' memory
 
 
 class RcnStem(nn.Module):
@@ -149,4 +130,4 @@ def strcn_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     return _build_stem(RcnStem, "strcn_stem", pretrained, stem, **kwargs)
 
 
-__all__ = ["Dropout", "initialise_conv", "rcn_stem", "rcn_wide_stem", "strcn_stem"]
+__all__ = ["initialise_conv", "rcn_stem", "rcn_wide_stem", "strcn_stem"]
