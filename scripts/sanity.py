@@ -18,6 +18,7 @@ import numpy as np
 from datasets import Dataset
 
 from mer_hf import load_corpus
+from mer_hf.drawn.embedded import default_folder
 from mer_hf.metrics import scores
 from mer_hf.protocols import leave_one_subject_out
 from mer_hf.rcn.decoding_rcn import load_video
@@ -73,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     where, num_proc, seeds = arguments.output_dir, arguments.num_proc, ("--seeds", str(arguments.seeds))
 
-    dataset = load_corpus("synthetic", num_proc=num_proc)
+    dataset = load_corpus("synthetic", default_folder(num_proc=num_proc), num_proc=num_proc)
     shuffled = where / "shuffled-dataset"
     if not shuffled.exists():
         shuffle_within_subjects(dataset).save_to_disk(shuffled)

@@ -2,9 +2,9 @@ import datasets
 import numpy as np
 import pytest
 from datasets import Array3D, ClassLabel, Dataset, DatasetDict, Features, Image, List, Value
+from replicas import replicate
 
 from mer_hf.corpora import CORPORA, LicenceError, check_publishable, licence, load_corpus
-from mer_hf.corpora.replicas import replicate
 
 GATED_NAMES = frozenset({"casme2"})
 TEXT = Features({"clip_id": Value("string"), "label": ClassLabel(names=["a", "b"]), "score": Value("float32")})

@@ -93,50 +93,31 @@ def _add_synthesize(commands: Any) -> None:
         _synthesize,
         "render a corpus of synthetic faces to try everything with",
         "Render faces whose action units move, and write them as a corpus on disk. The corpora of the field are\n"
-        "handed out on request only; this one needs no request, and trains and tests in minutes.\n\n"
-        "With --corpus, write a replica of a licensed corpus instead: its folders, sheet, names, counts and oddities\n"
-        "around plain images, or around drawn faces with --faces.",
+        "handed out on request only; this one needs no request, and trains and tests in minutes.",
         "mer-hf synthesize corpora/synthetic --subjects 8 --clips 12",
     )
     command.add_argument("folder", metavar="DIR", type=Path, help="where to write the corpus")
-    command.add_argument("--corpus", help="whose replica to write, e.g. smic; mer-hf corpora lists them")
-    command.add_argument("--release", help="which release of it, e.g. extended; a wrong one prints those there are")
-    command.add_argument("--faces", action="store_true", help="draw faces in the replica")
-    command.add_argument("--subjects", type=int, help="number of people (default: 8; all in a replica)")
-    command.add_argument("--clips", type=int, help="clips of each person (default: 12; all in a replica)")
-    command.add_argument("--fps", type=float, help="frames per second (default: 200; a replica has its corpus's)")
-    command.add_argument("--size", type=int, help="height and width in pixels (default: 256; 8 without faces)")
+    command.add_argument("--subjects", type=int, default=8, help="number of people (default: %(default)s)")
+    command.add_argument("--clips", type=int, default=12, help="clips of each person (default: %(default)s)")
+    command.add_argument("--fps", type=float, default=200.0, help="frames per second (default: %(default)g)")
+    command.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="the same seed renders the same (default: %(default)s)")
     command.add_argument("--num-proc", type=int, default=1, help="processes that render (default: %(default)s)")
 
 
 def _synthesize(arguments: argparse.Namespace) -> int:
-    if arguments.corpus is not None:
-        from mer_hf.corpora.replicas import replicate
-
-        if arguments.fps is not None:
-            raise CommandError("--fps is not for replicas: they have the frame rate of their corpus")
-        limits = {"subjects": arguments.subjects, "clips": arguments.clips, "size": arguments.size}
-        options = {"faces": arguments.faces, "seed": arguments.seed}
-        folder = replicate(arguments.corpus, arguments.folder, arguments.release, **limits, **options)
-        print(f"a replica of {arguments.corpus} is in {folder}")
-        return 0
-    if arguments.release is not None or arguments.faces:
-        raise CommandError("--release and --faces are for replicas: say with --corpus of which")
     from mer_hf.drawn.embedded import synthesize
 
-    subjects = 8 if arguments.subjects is None else arguments.subjects
-    clips = 12 if arguments.clips is None else arguments.clips
     folder = synthesize(
         arguments.folder,
-        subjects=subjects,
-        clips=clips,
-        fps=200.0 if arguments.fps is None else arguments.fps,
-        size=256 if arguments.size is None else arguments.size,
+        subjects=arguments.subjects,
+        clips=arguments.clips,
+        fps=arguments.fps,
+        size=arguments.size,
         seed=arguments.seed,
         num_proc=arguments.num_proc,
     )
-    print(f"{subjects} subjects with {clips} clips each are in {folder}")
+    print(f"{arguments.subjects} subjects with {arguments.clips} clips each are in {folder}")
     return 0
 
 
@@ -390,7 +371,12 @@ def _load_dataset(recipe: "Recipe") -> "Dataset":
     from mer_hf.corpora import CORPORA, load_corpus
 
     if recipe.dataset in CORPORA:
-        return load_corpus(recipe.dataset, recipe.data_dir, recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc)
+        data_dir = recipe.data_dir
+        if recipe.dataset == "synthetic" and data_dir is None:
+            from mer_hf.drawn.embedded import default_folder
+
+            data_dir = default_folder(fps=recipe.fps or 200.0, num_proc=recipe.num_proc)
+        return load_corpus(recipe.dataset, data_dir, recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc)
     known = f"expected a corpus ({', '.join(CORPORA)}) or the folder of a saved datasets.Dataset"
     if not Path(recipe.dataset).is_dir():
         raise CommandError(f"the dataset {recipe.dataset!r} is no corpus and no folder; {known}")

@@ -58,15 +58,14 @@ def load_corpus(
             `"casme_squared"`, `"casme3"`, `"4dme"`, `"megc2019"`, `"synthetic"`. `mer-hf corpora` describes them.
         data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames (which says which
             release is meant, where both are there). `"megc2019"` also takes a mapping of its three corpora to their
-            folders. Without it `"synthetic"` renders its default corpus into the cache.
+            folders.
         label_set: `"3class"` (MEGC 2019), `"4class"` (CASME), `"5class"` (CASME II, SAMM), or `"native"`: all emotions
             of the corpus. Clips whose emotion has no class are left out; `info.description` counts them.
         corrections: Whether known mistakes of the sheet are put right; each is logged.
         fps: The frame rate of the frames on disk where it is not the corpus's own.
         cache_dir: Where the result is kept; the cache of `datasets` by default. The key is made of the sheet, the
             frames and the other arguments, so a change of any of them is read anew.
-        num_proc: Processes to write, and to render, with. Those that render start afresh, so a script needs its
-            `__main__` guard.
+        num_proc: Processes to write with.
 
     Returns:
         A Dataset with the columns `clip_id` (`casme2/sub01/EP02_01f@46`), `corpus`, `subject` (`casme2/sub01`; the
@@ -80,7 +79,7 @@ def load_corpus(
         AnnotationError: The sheet cannot be understood, or does not fit the frames.
         ValueError: Another argument is wrong.
     """
-    builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir, num_proc)
+    builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir)
     builder.download_and_prepare(num_proc=num_proc)
     if MARK in builder.license:
         guard_push_to_hub()
