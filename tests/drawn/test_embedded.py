@@ -180,9 +180,7 @@ def test_another_frame_rate_is_rendered_anew(rendered, tmp_path):
     assert [parameters["fps"] for parameters in rendered] == [200.0, 100.0]
 
 
-@pytest.mark.parametrize(
-    "module", ["action_units", "drawn.expression", "drawn.rendering", "drawn.embedded"]
-)
+@pytest.mark.parametrize("module", ["action_units", "drawn.expression", "drawn.rendering", "drawn.embedded"])
 def test_changed_code_is_rendered_anew(rendered, tmp_path, monkeypatch, module):
     before = default_folder(tmp_path)
     changed = tmp_path / "changed.py"

@@ -14,7 +14,7 @@ from mer_hf.corpora.casme_squared import CasmeSquared
 from mer_hf.corpora.composite import Megc2019
 from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError, LicenceError, MerDataError
 from mer_hf.corpora.fourdme import FourDme
-from mer_hf.corpora.licence import MARK, check_publishable, guard_push_to_hub
+from mer_hf.corpora.licence import check_publishable
 from mer_hf.corpora.mmew import Mmew
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
@@ -51,7 +51,8 @@ def load_corpus(
 ) -> datasets.Dataset:
     """The clips of a corpus, one a row, sorted by subject, name and onset.
 
-    From the first gated corpus on, `push_to_hub` of `datasets` refuses what is made of one; see `check_publishable`.
+    What is made of a gated corpus must not be published: call `check_publishable(dataset)` before
+    `dataset.push_to_hub(...)`.
 
     Args:
         name: A key of `CORPORA`: `"smic"`, `"smic-vis"`, `"smic-nir"`, `"casme"`, `"casme2"`, `"samm"`, `"mmew"`,
@@ -81,8 +82,6 @@ def load_corpus(
     """
     builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir)
     builder.download_and_prepare(num_proc=num_proc)
-    if MARK in builder.license:
-        guard_push_to_hub()
     return builder.as_dataset(split="train")
 
 
