@@ -5,7 +5,11 @@ from pathlib import Path
 import datasets
 
 from mer_hf.corpora import CORPORA, load_corpus
+from mer_hf.drawn.embedded import default_folder
 from mer_hf.errors import MerHfError
+
+EMBEDDED = "synthetic"
+"""The corpus that is rendered where no folder of it is named."""
 
 
 class DataError(MerHfError):
@@ -38,6 +42,8 @@ def load_dataset(
         MerHfError: as `load_corpus`.
     """
     if str(name) in CORPORA:
+        if str(name) == EMBEDDED and data_dir is None:
+            data_dir = default_folder(num_proc=num_proc)
         return load_corpus(str(name), data_dir, label_set, fps=fps, num_proc=num_proc)
     for_corpora = {"data_dir": data_dir is not None, "label_set": label_set != "3class", "fps": fps is not None}
     for option, is_given in for_corpora.items():

@@ -4,7 +4,6 @@ import io
 import logging
 import shutil
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 
 import openpyxl
 import pytest
@@ -237,7 +236,7 @@ def test_an_empty_folder_is_refused_with_the_layout_and_the_address(tmp_path, lo
 
 
 def test_without_a_folder_the_licence_is_named():
-    with pytest.raises(CorpusNotFoundError, match=r"(?s)CASME II is licensed.*data_dir=.*casme\.psych"):
+    with pytest.raises(CorpusNotFoundError, match=r"(?s)CASME II is not downloaded.*data_dir=.*licence.*casme\.psych"):
         load_corpus("casme2")
 
 
@@ -257,60 +256,9 @@ def test_corrections_of_casme2_are_not_applied_to_a_synthetic_corpus(corpus, tmp
     assert clips["offset"][clips["clip_id"].index("synthetic/sub07/EP06_01@89")] == 93
 
 
-@pytest.fixture
-def rendered(monkeypatch):
-    """The calls of a rendering that writes the small corpus above."""
-    calls = []
-
-    def synthesize(data_dir, **parameters):
-        calls.append((data_dir, parameters))
-        write_frames(data_dir / "CASME2_RAW_selected")
-        write_sheet(data_dir / SHEET_2019)
-        return data_dir
-
-    monkeypatch.setattr("mer_hf.drawn.embedded.synthesize", synthesize)
-    return calls
-
-
-def test_without_a_folder_the_default_corpus_is_rendered_once_into_the_cache(rendered, tmp_path):
-    first = load_corpus("synthetic", cache_dir=tmp_path, num_proc=2)
-    second = load_corpus("synthetic", cache_dir=tmp_path, label_set="native")
-    assert [parameters for _, parameters in rendered] == [
-        {"subjects": 8, "clips": 12, "fps": 200.0, "size": 256, "seed": 0, "num_proc": 2}
-    ]
-    assert (first.num_rows, second.num_rows) == (7, 8)
-    assert first["frames"][0][0]["path"].startswith(str(tmp_path / "mer_hf-synthetic"))
-
-
-def test_a_second_process_waits_for_the_rendering_of_the_first(rendered, tmp_path):
-    with ThreadPoolExecutor(2) as pool:  # the lock is on a file, so threads stand in for processes
-        folders = list(pool.map(lambda _: casme2.Synthetic.default_data_dir(tmp_path, 200.0, None), range(2)))
-    assert folders[0] == folders[1]
-    assert len(rendered) == 1
-
-
-def test_another_frame_rate_is_rendered_anew(rendered, tmp_path):
-    load_corpus("synthetic", cache_dir=tmp_path)
-    clips = load_corpus("synthetic", cache_dir=tmp_path, fps=100)
-    assert [parameters["fps"] for _, parameters in rendered] == [200.0, 100.0]
-    assert set(clips["fps"]) == {100.0}
-
-
-def test_changed_code_is_rendered_anew(rendered, tmp_path, monkeypatch):
-    load_corpus("synthetic", cache_dir=tmp_path)
-    changed = tmp_path / "synthetic.py"
-    changed.write_text("# changed")
-    monkeypatch.setattr("mer_hf.drawn.embedded.__file__", str(changed))
-    load_corpus("synthetic", cache_dir=tmp_path)
-    assert len(rendered) == 2
-
-
-def test_wrong_arguments_are_refused_before_anything_is_rendered(rendered, tmp_path):
-    with pytest.raises(ValueError, match="label set"):
-        load_corpus("synthetic", cache_dir=tmp_path, label_set="7class")
-    with pytest.raises(ValueError, match="fps"):
-        load_corpus("synthetic", cache_dir=tmp_path, fps=0)
-    assert rendered == []
+def test_a_synthetic_corpus_without_a_folder_names_the_function_that_renders_it():
+    with pytest.raises(CorpusNotFoundError, match=r"(?s)data_dir=.*mer-hf synthesize.*default_folder\(\)"):
+        load_corpus("synthetic")
 
 
 def test_declared_label_sets_use_only_emotions_of_the_corpus():

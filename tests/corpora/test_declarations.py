@@ -10,11 +10,11 @@ from pathlib import Path
 import openpyxl
 import pytest
 from huggingface_hub import DatasetCard
+from replicas import REPLICAS, replicate
 
 from mer_hf.corpora import CORPORA, AnnotationError, CorpusNotFoundError
 from mer_hf.corpora.check import check_corpus
 from mer_hf.corpora.licence import MARK
-from mer_hf.corpora.replicas import REPLICAS, replicate
 from mer_hf.labels import normalize_emotion
 
 CARDS = Path(__file__).parents[2] / "hub_cards" / "corpora"

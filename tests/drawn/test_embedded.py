@@ -1,5 +1,7 @@
 import hashlib
 import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import av
 import cv2
@@ -9,8 +11,17 @@ import pandas as pd
 import pytest
 
 from mer_hf.action_units import UNIT_SHARES
-from mer_hf.drawn import embedded as synthetic
-from mer_hf.drawn.embedded import CODING_ERROR, EDGE, FRAMES_FOLDER, SHEET, code_clip, synthesize, write_example
+from mer_hf.drawn import embedded, portraits
+from mer_hf.drawn.embedded import (
+    CODING_ERROR,
+    EDGE,
+    FRAMES_FOLDER,
+    SHEET,
+    code_clip,
+    default_folder,
+    synthesize,
+    write_example,
+)
 from mer_hf.drawn.rendering import RenderedClip, clip_class, render_clip
 
 SMALL = {"fps": 50.0, "size": 64, "progress": False}
@@ -90,7 +101,7 @@ def test_nothing_is_written_over_and_nothing_is_left_half_done(corpus, tmp_path,
     def interrupted(path, rows):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_write_sheet", interrupted)
+    monkeypatch.setattr(embedded, "_write_sheet", interrupted)
     target = tmp_path / "target"
     target.mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -133,3 +144,56 @@ def test_the_example_is_a_video_of_the_clip(tmp_path):
     clip = render_clip(subject=99, clip=0, emotion_class="positive", fps=50.0)
     assert len(frames) == len(clip.frames)
     assert np.abs(np.stack(frames).astype(float) - clip.frames).mean() < 6  # noise is what H.264 loses first
+
+
+# --- the default corpus -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rendered(monkeypatch):
+    """The calls of a rendering that takes no time."""
+    calls = []
+
+    def render(data_dir, **parameters):
+        calls.append(parameters)
+        data_dir.mkdir()
+
+    monkeypatch.setattr(embedded, "synthesize", render)
+    return calls
+
+
+def test_the_default_corpus_is_rendered_once_into_the_cache(rendered, tmp_path):
+    first, second = (default_folder(tmp_path, num_proc=2) for _ in range(2))
+    assert rendered == [{"subjects": 8, "clips": 12, "fps": 200.0, "size": 256, "seed": 0, "num_proc": 2}]
+    assert first == second and first.parent == tmp_path / "mer_hf-synthetic"
+
+
+def test_a_second_process_waits_for_the_rendering_of_the_first(rendered, tmp_path):
+    with ThreadPoolExecutor(2) as pool:  # the lock is on a file, so threads stand in for processes
+        folders = list(pool.map(lambda _: default_folder(tmp_path), range(2)))
+    assert folders[0] == folders[1]
+    assert len(rendered) == 1
+
+
+def test_another_frame_rate_is_rendered_anew(rendered, tmp_path):
+    assert default_folder(tmp_path) != default_folder(tmp_path, fps=100.0)
+    assert [parameters["fps"] for parameters in rendered] == [200.0, 100.0]
+
+
+@pytest.mark.parametrize("module", ["action_units", "drawn.expression", "drawn.rendering", "drawn.embedded"])
+def test_changed_code_is_rendered_anew(rendered, tmp_path, monkeypatch, module):
+    before = default_folder(tmp_path)
+    changed = tmp_path / "changed.py"
+    changed.write_text("# changed")
+    monkeypatch.setattr(f"mer_hf.{module}.__file__", str(changed))
+    assert default_folder(tmp_path) != before
+
+
+def test_a_changed_painter_renders_anew(rendered, tmp_path, monkeypatch):
+    before = default_folder(tmp_path)
+    (tmp_path / "painters").mkdir()
+    for source in Path(portraits.__file__).parent.glob("*.py"):
+        text = source.read_text()
+        (tmp_path / "painters" / source.name).write_text(text + "# changed" if source.name == "flesh.py" else text)
+    monkeypatch.setattr(portraits, "__file__", str(tmp_path / "painters" / "__init__.py"))
+    assert default_folder(tmp_path) != before

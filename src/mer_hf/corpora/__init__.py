@@ -14,7 +14,7 @@ from mer_hf.corpora.casme_squared import CasmeSquared
 from mer_hf.corpora.composite import Megc2019
 from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError, LicenceError, MerDataError
 from mer_hf.corpora.fourdme import FourDme
-from mer_hf.corpora.licence import MARK, check_publishable, guard_push_to_hub
+from mer_hf.corpora.licence import check_publishable
 from mer_hf.corpora.mmew import Mmew
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
@@ -51,22 +51,22 @@ def load_corpus(
 ) -> datasets.Dataset:
     """The clips of a corpus, one a row, sorted by subject, name and onset.
 
-    From the first gated corpus on, `push_to_hub` of `datasets` refuses what is made of one; see `check_publishable`.
+    What is made of a gated corpus must not be published: call `check_publishable(dataset)` before
+    `dataset.push_to_hub(...)`.
 
     Args:
         name: A key of `CORPORA`: `"smic"`, `"smic-vis"`, `"smic-nir"`, `"casme"`, `"casme2"`, `"samm"`, `"mmew"`,
             `"casme_squared"`, `"casme3"`, `"4dme"`, `"megc2019"`, `"synthetic"`. `mer-hf corpora` describes them.
         data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames (which says which
             release is meant, where both are there). `"megc2019"` also takes a mapping of its three corpora to their
-            folders. Without it `"synthetic"` renders its default corpus into the cache.
+            folders.
         label_set: `"3class"` (MEGC 2019), `"4class"` (CASME), `"5class"` (CASME II, SAMM), or `"native"`: all emotions
             of the corpus. Clips whose emotion has no class are left out; `info.description` counts them.
         corrections: Whether known mistakes of the sheet are put right; each is logged.
         fps: The frame rate of the frames on disk where it is not the corpus's own.
         cache_dir: Where the result is kept; the cache of `datasets` by default. The key is made of the sheet, the
             frames and the other arguments, so a change of any of them is read anew.
-        num_proc: Processes to write, and to render, with. Those that render start afresh, so a script needs its
-            `__main__` guard.
+        num_proc: Processes to write with.
 
     Returns:
         A Dataset with the columns `clip_id` (`casme2/sub01/EP02_01f@46`), `corpus`, `subject` (`casme2/sub01`; the
@@ -80,10 +80,8 @@ def load_corpus(
         AnnotationError: The sheet cannot be understood, or does not fit the frames.
         ValueError: Another argument is wrong.
     """
-    builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir, num_proc)
+    builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir)
     builder.download_and_prepare(num_proc=num_proc)
-    if MARK in builder.license:
-        guard_push_to_hub()
     return builder.as_dataset(split="train")
 
 

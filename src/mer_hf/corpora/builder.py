@@ -11,7 +11,6 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -35,18 +34,15 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
         corrections: bool = True,
         fps: float | None = None,
         cache_dir: str | os.PathLike | None = None,
-        num_proc: int | None = None,
     ):
         """Read and check the corpus; nothing is written yet.
 
         Args:
-            data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames; `default_data_dir`
-                where it is None.
+            data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames.
             label_set: `"native"`, or the name of one of the declared label sets.
             corrections: Whether known mistakes of the sheet are put right (`corrections/<corpus>.csv`).
             fps: The frame rate of the frames on disk where it is not the corpus's own, e.g. of a thinned copy.
             cache_dir: Where the Arrow files are kept; the cache of `datasets` by default.
-            num_proc: Processes for `default_data_dir`, where it renders.
 
         Raises:
             CorpusNotFoundError: The folder, the sheet or the frames are not there.
@@ -59,7 +55,9 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
         self.frame_rate = fps
         self.label_set = self.labels(label_set)
         if data_dir is None:
-            data_dir = self.default_data_dir(cache_dir, rate, num_proc)
+            raise CorpusNotFoundError(
+                f"{self.title} is not downloaded for you: pass data_dir=, the folder of a copy.\n{how_to(type(self))}"
+            )
         reading = self.read(data_dir, corrections, self._left_out)
         reading.raise_problems(f"`mer-hf corpora check {self.corpus} --data-dir ...` tells everything.")
         self.summary = _summary(reading, label_set)
@@ -89,18 +87,6 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
     ) -> Reading:
         """The corpus on disk with all that is wrong with it; see `read_corpus`."""
         return read_corpus(cls, data_dir, corrections, left_out)
-
-    @classmethod
-    def default_data_dir(cls, cache_dir: str | os.PathLike | None, fps: float, num_proc: int | None) -> Path:
-        """The folder that is read when none is given. A licensed corpus has none.
-
-        Raises:
-            CorpusNotFoundError: Always, with how to come by the corpus.
-        """
-        raise CorpusNotFoundError(
-            f"{cls.title} is licensed and cannot be downloaded for you: pass data_dir=, the folder of your copy.\n"
-            f"{how_to(cls)}"
-        )
 
     def _left_out(self, annotation: Annotation) -> str | None:
         return annotation.emotion if self.label_set.class_of(annotation.emotion) is None else None

@@ -1,12 +1,5 @@
 """CASME II, and the synthetic corpus that is laid out like it."""
 
-import hashlib
-import os
-from pathlib import Path
-
-import datasets
-from filelock import FileLock
-
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
@@ -69,7 +62,7 @@ CASME2/
 
 
 class Synthetic(Casme2):
-    """Rendered faces in the layout of CASME II; without a folder the default corpus is rendered into the cache."""
+    """Drawn faces in the layout of CASME II, as `mer_hf.drawn.embedded` writes them."""
 
     corpus = "synthetic"
     title = "Synthetic"
@@ -78,31 +71,5 @@ class Synthetic(Casme2):
     license = "Apache-2.0"
     counts = ()
     not_in_sheet = ()
-    request = "leave data_dir out, or render one with `mer-hf synthesize`"
+    request = "render one with `mer-hf synthesize`; mer_hf.drawn.embedded.default_folder() has the default one"
     resolution = (256, 256)
-
-    @classmethod
-    def default_data_dir(cls, cache_dir: str | os.PathLike | None, fps: float, num_proc: int | None) -> Path:
-        """Where the default corpus lies, rendered on the first call.
-
-        The folder is named after the parameters and the code of the rendering, so changed code renders anew. A second
-        process waits for the first.
-        """
-        # not needed, nor the image libraries they bring, by who reads a corpus from disk
-        from mer_hf import action_units
-        from mer_hf.drawn import embedded as synthetic
-        from mer_hf.drawn import portraits, rendering
-
-        parameters = {"subjects": 8, "clips": 12, "fps": fps, "size": cls.resolution[0], "seed": 0}
-        key = hashlib.sha256(repr(parameters).encode())
-        sources = [Path(module.__file__) for module in (action_units, synthetic, rendering)]
-        for source in [*sources, *sorted(Path(portraits.__file__).parent.glob("*.py"))]:
-            key.update(source.read_bytes())
-
-        cache = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / "mer_hf-synthetic"
-        cache.mkdir(parents=True, exist_ok=True)
-        corpus_dir = cache / key.hexdigest()[:16]
-        with FileLock(f"{corpus_dir}.lock"):
-            if not corpus_dir.exists():  # it comes into being whole
-                synthetic.synthesize(corpus_dir, **parameters, num_proc=num_proc or 1)
-        return corpus_dir

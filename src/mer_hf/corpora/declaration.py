@@ -18,8 +18,8 @@ class Layout:
             there by name is read.
         clip: The folder of a clip below it, made of `{subject}`, `{name}`, `{number}` (of the subject), `{emotion}`,
             `{onset}` and what `Declaration.lookups` find; `*` is any text.
-        image: A frame, made of the same and `{frame}`. For the reader and for replicas: frames are found by the last
-            integer of their names, whatever else these are made of.
+        image: A frame, made of the same and `{frame}`. For the reader, and for the replicas of the tests: frames are
+            found by the last integer of their names, whatever else these are made of.
         sheets: Names of the coding sheet, with wildcards, in any case; none where the folders are the annotation.
         columns: Its columns.
         page: Its page, where it has several with such columns.

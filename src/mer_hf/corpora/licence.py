@@ -4,9 +4,11 @@ A dataset carries its licence in `info.license`, which `datasets` keeps through 
 columns), filter, select, sort, shuffle, splitting, concatenating, save_to_disk and load_from_disk. It is lost where a
 dataset is made anew from its values (`from_dict`, `from_pandas`, `to_iterable_dataset`); then the names of the corpora
 in `corpus`, `clip_id` and `subject` tell.
+
+Nothing in this package uploads a dataset. Whoever does, calls `check_publishable(dataset)` before
+`dataset.push_to_hub(...)`.
 """
 
-import functools
 from typing import Any
 
 import datasets
@@ -73,23 +75,3 @@ def _gated_corpora(dataset: Any, gated: frozenset[str]) -> set[str]:
     else:
         values = [value for name in columns for value in set(dataset[name])]
     return {value.split("/")[0] for value in values if isinstance(value, str)} & gated
-
-
-@functools.cache
-def guard_push_to_hub() -> None:
-    """From here on `push_to_hub` of `datasets` asks `check_publishable` first, in this process.
-
-    It has to stand in the classes of `datasets`, since most of their methods return a plain Dataset, whatever they were
-    called on.
-    """
-    for owner in (datasets.Dataset, datasets.DatasetDict, datasets.IterableDataset, datasets.IterableDatasetDict):
-        owner.push_to_hub = _guarded(owner.push_to_hub)
-
-
-def _guarded(push_to_hub: Any) -> Any:
-    @functools.wraps(push_to_hub)
-    def guarded(dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        check_publishable(dataset)
-        return push_to_hub(dataset, *args, **kwargs)
-
-    return guarded

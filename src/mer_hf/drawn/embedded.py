@@ -1,5 +1,6 @@
 """A corpus that anyone may share: drawn faces, moved by facial action units, written in the layout of CASME II."""
 
+import hashlib
 import io
 import math
 import multiprocessing
@@ -13,11 +14,15 @@ from pathlib import Path
 
 import av
 import cv2
+import datasets
 import numpy as np
+from filelock import FileLock
 from openpyxl import Workbook
 from openpyxl.writer.excel import ExcelWriter
 from tqdm import tqdm
 
+from mer_hf import action_units
+from mer_hf.drawn import expression, portraits, rendering
 from mer_hf.drawn.rendering import (
     CODER_STREAM,
     NAME_STREAM,
@@ -112,6 +117,35 @@ def synthesize(
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return data_dir
+
+
+def default_folder(cache_dir: str | Path | None = None, fps: float = 200.0, num_proc: int | None = None) -> Path:
+    """The default corpus on disk, rendered on the first call: what `load_corpus("synthetic", ...)` reads.
+
+    The folder is named after the parameters and the code of the rendering, so changed code renders anew. A second
+    process waits for the first.
+
+    Args:
+        cache_dir: folder in which it is kept; the cache of `datasets` by default.
+        fps: frames per second, above 0.
+        num_proc: processes to render with; see `synthesize`.
+
+    Raises:
+        MerHfError: if an argument is out of its range.
+    """
+    parameters = {"subjects": 8, "clips": 12, "fps": fps, "size": 256, "seed": 0}
+    key = hashlib.sha256(repr(parameters).encode())
+    sources = [Path(file) for file in (action_units.__file__, expression.__file__, rendering.__file__, __file__)]
+    for source in [*sources, *sorted(Path(portraits.__file__).parent.glob("*.py"))]:
+        key.update(source.read_bytes())
+
+    cache = Path(cache_dir or datasets.config.HF_DATASETS_CACHE).expanduser() / "mer_hf-synthetic"
+    cache.mkdir(parents=True, exist_ok=True)
+    folder = cache / key.hexdigest()[:16]
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():  # it comes into being whole
+            synthesize(folder, **parameters, num_proc=num_proc or 1)
+    return folder
 
 
 def write_example(path: str | Path, *, subject: int = 99, emotion_class: str = "positive", fps: float = 100.0) -> str:

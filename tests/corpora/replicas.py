@@ -1,9 +1,9 @@
 """Replicas: every corpus as it is released, with its names, counts and oddities, and nobody's face.
 
 A licensed corpus cannot be handed on, so what reads it is tried on a replica: the folders, the sheet and the file names
-of the release, around images of 8 x 8 pixels, or around drawn faces. Folders, titles, totals and oddities are those
-that loaders and papers tell of; which clip has which name, frames and action units is made up, and so are the counts
-per class of MMEW, CAS(ME)^3, 4DME, SMIC VIS and SMIC NIR.
+of the release, around images of 8 x 8 pixels. Folders, titles, totals and oddities are those that loaders and papers
+tell of; which clip has which name, frames and action units is made up, and so are the counts per class of MMEW,
+CAS(ME)^3, 4DME, SMIC VIS and SMIC NIR.
 """
 
 import itertools
@@ -27,8 +27,6 @@ from mer_hf.corpora.fourdme import FourDme
 from mer_hf.corpora.mmew import Mmew
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
-from mer_hf.drawn.rendering import SMALLEST, check_at_least, one_thread, render_clip
-from mer_hf.labels import MEGC2019_3CLASS
 
 EDGE = 1  # frames on disk before the onset and after the offset
 
@@ -94,49 +92,27 @@ def replicate(
     subjects: int | None = None,
     clips: int | None = None,
     frames: int | None = None,
-    size: int | None = None,
-    faces: bool = False,
     seed: int = 0,
 ) -> Path:
     """Write a replica of a corpus.
 
     Args:
         corpus: A key of `REPLICAS`.
-        data_dir: Folder to write; it must not exist, or be empty.
+        data_dir: Folder to write.
         release: A key of `REPLICAS[corpus]`; the first by default.
         subjects: Only the first so many; all by default.
         clips: Only the first so many of each subject; all by default.
-        frames: From onset to offset, for every clip; as the corpus has them by default. Not with faces.
-        size: Height and width of an image in pixels; 8 by default, 256 with faces.
-        faces: Whether drawn faces show the emotion, for as long as they take; else the images are plain. An emotion
-            that belongs to none of negative, positive and surprise is drawn as a negative one.
+        frames: From onset to offset, for every clip, at least 2; as the corpus has them by default.
         seed: Of everything random; the same seed writes the same bytes of images.
 
     Returns:
         `data_dir`, as a Path.
-
-    Raises:
-        FileExistsError: `data_dir` holds anything.
-        ValueError: An argument is out of its range.
     """
-    if corpus not in REPLICAS:
-        raise ValueError(f"There is no replica of {corpus!r}; there are {', '.join(REPLICAS)}.")
     releases = REPLICAS[corpus]
-    if release is None:
-        release = next(iter(releases))
-    if release not in releases:
-        raise ValueError(f"{corpus} has no release {release!r}; it has {', '.join(releases)}.")
-    size = size if size is not None else 256 if faces else 8
-    limits = {"subjects": (subjects, 1), "clips": (clips, 1), "frames": (frames, 2)}
-    limits |= {"size": (size, SMALLEST if faces else 1), "seed": (seed, 0)}
-    check_at_least(**{name: limit for name, limit in limits.items() if limit[0] is not None})
     data_dir = Path(data_dir)
-    if data_dir.exists() and (not data_dir.is_dir() or any(data_dir.iterdir())):
-        raise FileExistsError(f"{data_dir} exists and is not an empty folder; choose another data_dir or remove it.")
-
-    for replica, folder in releases[release]:
+    for replica, folder in releases[release or next(iter(releases))]:
         takes = _takes(replica, subjects, clips, seed)
-        _film(replica, takes, frames, size, faces, seed)
+        _film(replica, takes, frames, seed)
         _write(replica, takes, data_dir / folder)
     return data_dir
 
@@ -187,47 +163,22 @@ def _takes(replica: Replica, subjects: int | None, clips: int | None, seed: int)
     return chosen
 
 
-def _film(replica: Replica, takes: list[Take], frames: int | None, size: int, faces: bool, seed: int) -> None:
+def _film(replica: Replica, takes: list[Take], frames: int | None, seed: int) -> None:
     """Give every take its images, its apex and its offset, then its oddities."""
-    suffix = Path(replica.layout.image).suffix
-    plain = [] if faces else _plain_images(suffix, size)
-    for number, take in enumerate(takes):
-        if faces:
-            emotion = dict(replica.corpus.spelling).get(take.emotion.lower(), take.emotion.lower())
-            shown = MEGC2019_3CLASS.class_of(emotion) or "negative"
-            edge = EDGE / replica.corpus.fps
-            clip = render_clip(
-                subject=take.subject,
-                clip=number,
-                emotion_class=shown,
-                fps=replica.corpus.fps,
-                size=size,
-                seed=seed,
-                lead_in=edge,
-                lead_out=edge,
-            )
-            take.first = take.onset - clip.onset
-            take.apex = take.first + clip.apex
-            take.offset = take.first + clip.offset
-            with one_thread():
-                take.frames = [_encode(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), suffix) for image in clip.frames]
-        else:
-            take.first = take.onset - EDGE
-            take.offset = take.onset + (frames or len(take.frames)) - 1
-            take.apex = (take.onset + take.offset + 1) // 2
-            total = take.offset + EDGE - take.first + 1
-            take.frames = [plain[index % len(plain)] for index in range(total)]
+    images = _plain_images(Path(replica.layout.image).suffix)
+    for take in takes:
+        take.first = take.onset - EDGE
+        take.offset = take.onset + (frames or len(take.frames)) - 1
+        take.apex = (take.onset + take.offset + 1) // 2
+        total = take.offset + EDGE - take.first + 1
+        take.frames = [images[index % len(images)] for index in range(total)]
     replica.oddities(takes, random.Random(seed))
 
 
-def _plain_images(suffix: str, size: int) -> list[bytes]:
-    """A few images in turn, so that neighbours differ."""
-    ramp = np.linspace(40, 200, size, dtype=np.uint8)
-    return [_encode(np.tile(np.roll(ramp, shift), (size, 1)), suffix) for shift in range(min(size, 8))]
-
-
-def _encode(image: np.ndarray, suffix: str) -> bytes:
-    return cv2.imencode(suffix, image)[1].tobytes()
+def _plain_images(suffix: str) -> list[bytes]:
+    """A few images of 8 x 8 pixels in turn, so that neighbours differ."""
+    ramp = np.linspace(40, 200, 8, dtype=np.uint8)
+    return [cv2.imencode(suffix, np.tile(np.roll(ramp, shift), (8, 1)))[1].tobytes() for shift in range(8)]
 
 
 def shift(take: Take, onset: int) -> None:
