@@ -3,8 +3,8 @@
     torchrun --nproc_per_node 2 scripts/compare.py [--output-dir runs/compare] [--seeds 3] [--data-dir DIR]
 
 Runs RCN, RCN-A, RCN-S and RCN-W with the training of their release, and `rcn-best`, leave one subject out, and the
-classical control. The corpus is the embedded one, of other subjects and at a size at which the motion is a fraction of a
-pixel; `--data-dir` names another folder that `mer-hf synthesize` wrote. The processes of torchrun share the folds.
+classical control. The corpus is the embedded one, of other subjects and at a size at which the motion is a fraction
+of a pixel; `--data-dir` names another folder that `mer-hf synthesize` wrote. torchrun shares the folds out.
 """
 
 import argparse

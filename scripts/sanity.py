@@ -4,8 +4,8 @@
 
 Runs the default recipe and its controls, leave one subject out: over several seeds with and without temporal jittering,
 and on labels shuffled within subjects, where nothing can be learnt; over one seed, because they take longest, the other
-connectivities. A linear classifier on the mean frame of each clip, which sees no motion, stands for what faces give away.
-The processes of torchrun share the folds; python alone does, too.
+connectivities. A linear classifier on the mean frame of each clip, which sees no motion, shows what faces give away.
+torchrun shares the folds out; python alone trains all of them.
 """
 
 import argparse
