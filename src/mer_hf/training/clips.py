@@ -249,9 +249,21 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
             desc="motion" if "motion" in features else "crops",
         )
         whole = Path(unfinished) / "whole"
-        prepared.save_to_disk(whole)
+        with _no_bar():  # that of the map was enough
+            prepared.save_to_disk(whole)
         (whole / "sha256.json").write_text(json.dumps(_checksums(whole)), encoding="utf-8")
         whole.rename(folder)
+
+
+@contextlib.contextmanager
+def _no_bar() -> Iterator[None]:
+    before = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not before:
+            datasets.enable_progress_bars()
 
 
 def _checksums(folder: Path) -> dict[str, str]:

@@ -97,7 +97,7 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
         fold: name of the fold that held them out.
         seed: the seed as the run counts it.
     """
-    probabilities = logits.double().softmax(1).cpu().numpy()
+    probabilities = logits.cpu().double().softmax(1).numpy()
     names = dataset.features["label"].names
     rows = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).to_pandas()
     rows.insert(3, "fold", fold)
