@@ -4,17 +4,21 @@
                                                load_video(source) -> Video(frames, times)
 
 A source is a video file (path, URL, bytes, open file, or the `{"path", "bytes"}` of a datasets `Video` column), the
-frames of one video in one array, or a list of its images. Nothing is resized, and no frame is dropped or repeated.
+frames of one video in one array, a list or a folder of its images; `as_batch` has the rules. Nothing is resized but
+pixels that are not square, and no frame is dropped or repeated.
 """
 
 import http.client
 import io
+import math
+import numbers
 import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +26,50 @@ import av
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
-from .errors_rcn import MerHfError
+from .sources_rcn import (
+    BUDGET,
+    DEFAULT_FPS,
+    Budget,
+    Video,
+    VideoError,
+    as_batch,
+    as_shown,
+    file_of,
+    from_animation,
+    from_array,
+    from_pictures,
+    in_colour,
+    in_order,
+    is_address,
+    is_animation,
+    is_picture,
+    missing_frames,
+    name_of,
+    naming,
+    pictures_in,
+    size_text,
+)
 
-DEFAULT_FPS = 25.0
-"""Frames per second of an array or a list of images for which no rate is given."""
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What tells the path of a frame from the path of a video."""
-DOWNLOAD_LIMIT = 512 * 2**20
-"""Bytes: about ten minutes of Full HD; a clip of a micro-expression is a thousandth of it."""
+CONTAINERS = (
+    *("apng", "asf", "av1", "avi", "cine", "dv", "flv", "gif", "h264", "hevc", "ivf", "m4v", "matroska", "mjpeg"),
+    *("mov", "mpeg", "mpegts", "mpegvideo", "mxf", "nut", "obu", "ogg", "wtv", "yuv4mpegpipe"),
+)
+"""What FFmpeg may open, by its names: files that hold all of their frames. Playlists and scripts (concat, hls, dash,
+vobsub, ...) would read other files, text becomes pictures (tty), and descriptions of sessions (sdp) open sockets."""
 DOWNLOAD_TIMEOUT = 20.0
 """Seconds a server may stay silent."""
 DOWNLOAD_DEADLINE = 300.0
 """Seconds a whole download may take, against servers that trickle."""
-
+SEEKABLE = ("matroska", "mov")
+"""Containers with an index, in which the way to a later part can be skipped."""
+TICK = 1e-3
+"""Seconds to which containers round."""
+GAP, GAP_STEPS = 0.05, 3.5
+"""A step between frames is a gap from so many seconds and mean steps on: of the .1 s and more that an expression takes
+to rise, it hides the half."""
+WIDEST_PIXEL = 4
+"""No format of film or television has pixels that are wider, or higher, than that."""
 
 LUMA_FORMATS = frozenset({"gray", "nv12", "yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 """Pixel formats whose first plane is the luma, 8 bits a pixel."""
@@ -46,276 +79,331 @@ EXPANSION = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astyp
 """Luma from 16..235 to 0..255."""
 
 
-class VideoError(MerHfError):
-    """A source that is not a readable video; the message says what was found and what to do."""
-
-
 @dataclass(frozen=True)
-class Video:
-    """A decoded video.
+class _Wanted:
+    """What is wanted of a source; the arguments of `stream_video`."""
 
-    Args:
-        frames: (T, H, W, 3) uint8, RGB.
-        times: (T,) float64, seconds from the first frame, as the container states them: frames need not be evenly
-            spaced.
+    name: str
+    fps: float | None
+    grey: bool
+    start: float
+    end: float | None
+    most: int | None
+    budget: Budget
+
+    def check_length(self, total: float, rate: float) -> None:
+        """Refuse what is longer than wanted, by the count of frames in a header, 0 without one, and their rate."""
+        clock = self.fps or rate
+        last = total if self.end is None else min(total, self.end * clock)
+        self.check_count(last - self.start * clock)
+
+    def check_count(self, frames: float) -> None:
+        """Refuse more frames than are wanted."""
+        if self.most is not None:
+            replace(self.budget, frames=self.most).check_length(frames, self.name)
+
+
+@dataclass
+class _Log:
+    """What was noticed on the way through a video; becomes problems at its end.
+
+    Attributes:
+        notes: what is known from the start.
+        frames, first, last: count and times of the frames that were given.
+        step, step_at: the longest time between two of them, and the time at which it begins.
+        lost: pieces of the file that cannot be decoded.
+        patched, patched_at: count of the frames that the decoder made up in part, and the time of the first.
+        interlaced: count of the frames of two half pictures.
+        untimed: count of the frames whose time is not after that of the frame before.
+        announced, announced_frames: duration in seconds and frames by the header, None where it does not say.
+        broken: what ended the decoding.
+        ended: whether the end of the file was reached.
     """
 
-    frames: np.ndarray
-    times: np.ndarray
+    notes: list[str] = field(default_factory=list)
+    frames: int = 0
+    first: float = 0.0
+    last: float = 0.0
+    step: float = 0.0
+    step_at: float = 0.0
+    lost: int = 0
+    patched: int = 0
+    patched_at: float = 0.0
+    interlaced: int = 0
+    untimed: int = 0
+    announced: float | None = None
+    announced_frames: int | None = None
+    broken: Exception | None = None
+    ended: bool = False
 
-    @property
-    def fps(self) -> float:
-        """Frames per second: the median rate over stretches of ten frames; nan where there is one frame only."""
-        if len(self.times) < 2:
-            return float("nan")
-        stretch = min(10, len(self.times) - 1)  # Matroska rounds to 1 ms: from frame to frame, 120 fps would be 125
-        return float(stretch / np.median(self.times[stretch:] - self.times[:-stretch]))
+    def add(self, seconds: float) -> None:
+        """Count a frame at its time."""
+        if self.frames and seconds - self.last > self.step:
+            self.step, self.step_at = seconds - self.last, self.last
+        self.first = seconds if self.frames == 0 else self.first
+        self.frames, self.last = self.frames + 1, seconds
 
+    def announce(self, stream: Any, container: Any) -> None:
+        """Note what the header says of the length; the container's duration only where no other stream is longer."""
+        self.announced_frames = stream.frames or None
+        if stream.duration is not None:
+            self.announced = float(stream.duration * stream.time_base)
+        elif container.duration is not None and len(container.streams) == 1:
+            self.announced = container.duration / av.time_base
 
-def as_batch(sources: Any) -> tuple[list[Any], bool]:
-    """Tell one video from a batch of videos.
+    def look_at(self, frame: av.VideoFrame, seconds: float, start: float) -> None:
+        """Note what a decoded frame says of itself, if it is in the part that is wanted."""
+        if seconds < start - TICK:
+            self.announced_frames = None  # not all of them are to come
+            return
+        self.interlaced += frame.interlaced_frame
+        self.patched_at = self.patched_at if self.patched else seconds
+        self.patched += frame.is_corrupt
 
-    A list of images (PIL images, (H, W[, C]) arrays, paths that end like an image's, `{"path", "bytes"}` of images) is
-    one video; a list of anything else is a batch of videos, and so is a list of such lists or a 5-dimensional array.
+    def problems(self) -> list[str]:
+        """What is wrong, in words."""
+        found, cut = list(self.notes), self._cut() if self.ended else None
+        if self.lost > bool(cut) or self.patched:  # what is cut off has a last piece that is not whole
+            pieces = f"{self.lost} pieces of it cannot be decoded" if self.lost else "all of it can be decoded"
+            patched = f", the first at {self.patched_at:.2f} s" if self.patched else ""
+            found.append(
+                f"the file is damaged: {pieces}, and {self.patched} of {self.frames} frames are made up in part"
+                f"{patched}; what moves there may not be the face"
+            )
+        if self.untimed:
+            found.append(f"the times of {self.untimed} frames do not follow those before; they are taken as even")
+        if self.interlaced:
+            found.append(
+                f"{self.interlaced} of {self.frames} frames are interlaced, two half pictures of two moments; one of "
+                "them is shown, at half the height: subtle motion may be lost"
+            )
+        others = (self.last - self.first - self.step) / max(self.frames - 2, 1)
+        if self.frames > 2 and self.step > max(GAP, GAP_STEPS * others):
+            found.append(
+                f"there are no frames for {self.step:.2f} s from {self.step_at:.2f} s on; what the face did then is "
+                "not seen"
+            )
+        return found if cut is None else [*found, cut]
 
-    Returns:
-        The sources, one a video, each for `load_video`; and whether `sources` was a single one.
-
-    Raises:
-        VideoError: the list is empty, or mixes images and videos.
-    """
-    if isinstance(sources, np.ndarray | torch.Tensor):
-        return (list(sources), False) if sources.ndim == 5 else ([sources], True)
-    if isinstance(sources, str | bytes | bytearray | memoryview) or not isinstance(sources, Sequence):
-        return [sources], True
-    if len(sources) == 0:
-        raise VideoError("the list is empty: it is neither a video nor a batch of videos")
-    sources = list(sources)
-    images = [_is_image(source) for source in sources]
-    if all(images):
-        return [sources], True
-    if any(images):
-        raise VideoError(
-            f"item {images.index(True)} of the list is an image and item {images.index(False)} is not; give the images "
-            "of one video as a list of their own, or a list of videos"
+    def _cut(self) -> str | None:
+        step = (self.last - self.first) / max(self.frames - 1, 1)
+        end = self.last + step
+        # headers round, and edit lists trim: only a clear loss is worth a word
+        too_short = self.announced is not None and end < 0.9 * self.announced and self.announced - end >= 0.1
+        total = self.announced_frames or 0
+        too_few = self.frames < min(0.9 * total, total - 2)
+        if self.broken is None and not too_short and not too_few:
+            return None
+        promised = f" of {self.announced:.2f} s" if self.announced is not None else ""
+        promised = f" of {self.announced_frames} frames" if too_few and not too_short else promised
+        reason = f" ({self.broken.strerror})" if self.broken is not None else ""
+        return (
+            f"the file ends early{reason}: decoded {self.frames} frames, {end:.2f} s{promised}. Is the file complete?"
         )
-    return sources, False
 
 
-def load_video(source: Any, fps: float | None = None) -> Video:
+def load_video(source: Any, fps: float | None = None, budget: Budget = BUDGET) -> Video:
     """Decode one video into memory, in colour: what `stream_video` gives, together.
 
     Args:
         source: as for `stream_video`; a `Video` keeps its frames.
         fps: as for `stream_video`.
+        budget: what it may ask of the machine; its frames are held.
 
     Raises:
-        VideoError: as `stream_video`.
+        VideoError: as `stream_video`, or the frames together are larger than the budget.
 
     Warns:
         UserWarning: as `stream_video`.
     """
-    frames, times = zip(*stream_video(source, fps), strict=True)
+    frames, times = [], []
+    for frame, seconds in stream_video(source, fps, budget=budget):
+        frames.append(frame)
+        times.append(seconds)
+        if len(frames) * frame.nbytes > budget.bytes:
+            raise VideoError(
+                f"{name_of(source) or 'the video'} takes more than {budget.bytes >> 20} MiB, decoded; cut out a part, "
+                "or pass budget=Budget(bytes=...)"
+            )
     return Video(np.stack(frames), np.array(times))
 
 
-def stream_video(source: Any, fps: float | None = None, grey: bool = False) -> Iterator[tuple[np.ndarray, float]]:
+def stream_video(
+    source: Any,
+    fps: float | None = None,
+    grey: bool = False,
+    start: float | None = None,
+    end: float | None = None,
+    most: int | None = None,
+    budget: Budget = BUDGET,
+    problems: list[str] | None = None,
+) -> Iterator[tuple[np.ndarray, float]]:
     """Decode one video frame by frame; of a file no more than one frame is held in memory.
 
+    A file is shown as it asks to be: turned and mirrored by its display matrix, its pixels made square, and of two
+    interlaced half pictures the upper one, its gaps filled by interpolation. Of several videos in one file the largest
+    is taken; a cover image is none.
+
     Args:
-        source: One of
-            - a path (str or Path), an http(s) URL, bytes, an open binary file, or `{"path", "bytes"}`: a video file.
-              Rotation that its container asks for is carried out.
+        source: One video, as `as_batch` says:
+            - a path (str or Path), an http(s) URL, bytes, an open binary file, or `{"path", "bytes"}`: a video file, or
+              an image file of several pictures.
             - a uint8 array or tensor of one video: (T, H, W) or (T, H, W, C) with C in 1, 3, 4; a tensor may be
               (T, C, H, W) too.
-            - a list of the images of one video: PIL images, uint8 arrays, paths, or `{"path", "bytes"}`; all equally
-              large.
+            - a list of its pictures: PIL images, uint8 arrays, paths, or `{"path", "bytes"}`, all equally large; or the
+              folder of its image files. Files are taken in the order of their numbers.
             - a `Video`.
             Grey becomes RGB by repetition where colour is wanted; alpha is dropped.
         fps: Frames per second. Where it is given it replaces the times of the container, for the files of high-speed
             cameras are often written at 25 or 30. Without it, arrays and lists are taken at `DEFAULT_FPS`.
         grey: Whether luma is wanted, which is faster; of a video file it is that of the file, without a way over RGB.
+        start, end: Seconds from the first frame of the video: only what lies between them is given.
+        most: How many frames are wanted at most; a video of more is refused, at once where its header says so.
+        budget: What a frame, and a file that must be held, may ask of the machine.
+        problems: Where what was noticed is put, in words, when the stream ends: damage, gaps, interlacing, an early
+            end. Without it, these are warnings.
 
     Yields:
-        The frame, (H, W, 3) uint8 RGB, or (H, W) uint8 with `grey`; and its time, seconds from the first frame, later
-        than that of the frame before.
+        The frame, (H, W, 3) uint8 RGB, or (H, W) uint8 with `grey`; and its time, seconds from the first frame that is
+        given, later than that of the frame before.
 
     Raises:
-        VideoError: there is nothing to read, no frame of it can be decoded, or the frames differ in size.
+        VideoError: there is nothing to read, no frame of it can be decoded, the frames differ in size, or they are
+            larger or more than allowed.
 
     Warns:
-        UserWarning: a file ends before the duration that it announces; the frames up to there are given.
+        UserWarning: for what was noticed, where `problems` is not given.
     """
-    if fps is not None and not 0 < fps < float("inf"):
-        raise VideoError(f"fps is {fps}; it must be frames per second, above 0")
-    if isinstance(source, Video):
-        stream = zip(_in_colour(source.frames, grey), source.times.tolist(), strict=True)
-    elif isinstance(source, np.ndarray | torch.Tensor):
-        stream = _at_default_rate(_in_colour(_from_array(source, "the video"), grey))
-    elif isinstance(source, list | tuple):
-        stream = _at_default_rate(_from_images(source, grey))
-    elif _is_image(source):
-        stream = _at_default_rate(_from_images([source], grey))
+    _check_times(fps, start, end)
+    wanted = _Wanted(name_of(source) or "the video", fps, grey, start or 0.0, end, most, budget)
+    log, first = _Log(), None
+    with naming(name_of(source)):
+        for index, (frame, seconds) in enumerate(_frames(source, wanted, log)):
+            place = seconds if fps is None else index / fps
+            if place < wanted.start - TICK:
+                continue
+            if end is not None and place > end + TICK:
+                break
+            first = place if first is None else first
+            log.add(seconds)
+            wanted.check_count(log.frames)
+            yield frame, place - first
+        else:
+            log.ended = True
+        if first is None:
+            until = f" to {end:g} s" if end is not None else " on"
+            raise VideoError(f"{wanted.name} has no frame from {wanted.start:g} s{until}")
+    found = log.problems()
+    if problems is not None:
+        problems += found
     else:
-        stream = _from_file(source, grey)
-    for index, (frame, seconds) in enumerate(stream):
-        yield frame, seconds if fps is None else index / fps
+        for text in found:
+            warnings.warn(f"{wanted.name}: {text}", stacklevel=2)
+
+
+def _check_times(fps: Any, start: Any, end: Any) -> None:
+    for name, value, lowest in (("fps", fps, "above 0"), ("start", start, "0 or more"), ("end", end, "above 0")):
+        if value is None:
+            continue
+        unit = "frames per second" if name == "fps" else "seconds"
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or value < 0 or (value == 0 and name != "start"):
+            raise VideoError(f"{name} is {value!r}; it must be a number of {unit}, {lowest}")
+    if start is not None and end is not None and end <= start:
+        raise VideoError(f"end is {end:g} s and start {start:g} s; the end comes after the start")
+
+
+def _frames(source: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
+    """All frames of a source with their times; those of a file only from about the start that is wanted on."""
+    file = file_of(source)
+    if isinstance(source, Video):
+        return zip(in_colour(source.frames, wanted.grey), source.times.tolist(), strict=True)
+    if isinstance(source, np.ndarray | torch.Tensor):
+        return _at_default_rate(in_colour(from_array(source, "the video", wanted.budget), wanted.grey))
+    if isinstance(source, list | tuple):
+        return _at_default_rate(_from_list(in_order(source), wanted, log))
+    if is_picture(source):
+        return _at_default_rate(_from_list([source], wanted, log))
+    if is_animation(source):
+        return from_animation(source, wanted.grey, wanted.budget)
+    if isinstance(file, str | Path) and _is_folder(file):
+        return _at_default_rate(_from_list(pictures_in(Path(file)), wanted, log))
+    return _from_file(file, wanted, log)
 
 
 def _at_default_rate(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
     return ((frame, index / DEFAULT_FPS) for index, frame in enumerate(frames))
 
 
-def _in_colour(frames: np.ndarray, grey: bool) -> Iterator[np.ndarray]:
-    """Frames (T, H, W, 1 or 3) uint8, one by one as they are wanted."""
-    for frame in frames:
-        if grey:
-            yield cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) if frame.shape[-1] == 3 else frame[..., 0]
-        else:
-            yield frame if frame.shape[-1] == 3 else np.repeat(frame, 3, axis=-1)
+def _from_list(pictures: list[Any], wanted: _Wanted, log: _Log) -> Iterator[np.ndarray]:
+    wanted.check_length(len(pictures), DEFAULT_FPS)
+    if missing := missing_frames(pictures):
+        log.notes.append(missing)
+    return from_pictures(pictures, wanted.grey, wanted.budget)
 
 
-def _is_image(source: Any) -> bool:
-    if isinstance(source, Image.Image):
-        return True
-    if isinstance(source, np.ndarray | torch.Tensor):
-        return source.ndim == 2 or (source.ndim == 3 and _channel_axis(source) is not None)
-    if isinstance(source, dict) and source.get("path") is None and source.get("bytes") is not None:
-        return _opens_as_image(source["bytes"])
-    path = source.get("path") if isinstance(source, dict) else source
-    return isinstance(path, str | Path) and not _is_url(path) and Path(path).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _opens_as_image(data: bytes) -> bool:
+def _is_folder(path: str | Path) -> bool:
     try:
-        Image.open(io.BytesIO(data)).close()
-    except OSError:
+        return Path(path).is_dir()
+    except (OSError, ValueError):  # a name that is too long, or holds a null character
         return False
-    return True
-
-
-def _is_url(source: Any) -> bool:
-    return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
-
-
-# --- frames that are frames already ---
-
-
-def _channel_axis(array: np.ndarray | torch.Tensor) -> int | None:
-    """Where the channels are in (..., H, W, C), or in a tensor's (..., C, H, W); None where there are none."""
-    axes = (-1, -3) if isinstance(array, torch.Tensor) else (-1,)
-    return next((axis for axis in axes if array.shape[axis] in (1, 3, 4)), None)
-
-
-def _from_array(array: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
-    """(T, H, W), (T, H, W, C), or a tensor's (T, C, H, W) -> (T, H, W, 1 or 3) uint8."""
-    if array.dtype not in (np.uint8, torch.uint8):
-        raise VideoError(
-            f"{name} has values of {array.dtype}; expected uint8, 0 to 255: for values in [0, 1] pass "
-            "(255 * array).round().astype('uint8')"
-        )
-    if array.ndim == 3:
-        array = array[..., None]
-    axis = _channel_axis(array) if array.ndim == 4 else None
-    if axis is None or 0 in array.shape:
-        raise VideoError(
-            f"{name} has the shape {tuple(array.shape)}; expected (frames, height, width), or that with 1, 3 or 4 "
-            "channels last (tensors: or second), and at least one frame"
-        )
-    if isinstance(array, torch.Tensor):
-        array = array.detach().cpu().numpy()
-    return np.ascontiguousarray(np.moveaxis(array, axis, -1)[..., :3])
-
-
-def _from_images(images: Sequence[Any], grey: bool) -> Iterator[np.ndarray]:
-    """The images of one video, one by one."""
-    if not images:
-        raise VideoError("the list of frames is empty; a video needs at least one")
-    for index, image in enumerate(images):
-        frame = _load_image(image, f"frame {index}", grey)
-        if index == 0:
-            shape = frame.shape
-        elif frame.shape != shape:
-            raise VideoError(
-                f"frame {index} is {_size(frame.shape)} and frame 0 is {_size(shape)} (width x height): all frames of "
-                "a video must be equally large"
-            )
-        yield frame
-
-
-def _load_image(image: Any, name: str, grey: bool) -> np.ndarray:
-    """One frame in any form -> (H, W, 3) or, grey, (H, W) uint8."""
-    if isinstance(image, np.ndarray | torch.Tensor):
-        return next(_in_colour(_from_array(image[None], name), grey))
-    if isinstance(image, dict):
-        image, path = image.get("bytes"), image.get("path")
-        name = f"{name} ({path})" if path is not None else name
-        image = path if image is None else io.BytesIO(image)
-    elif isinstance(image, str | Path):
-        name = f"{name} ({image})"
-    elif not isinstance(image, Image.Image):
-        raise VideoError(f"{name} is a {type(image).__name__}; expected an image: PIL, uint8 array, path or dict")
-    try:
-        if isinstance(image, Image.Image):
-            return _pixels(image, name, grey)
-        with Image.open(image) as opened:
-            if grey:
-                opened.draft("L", None)  # of a JPEG, only the luma is decoded
-            return _pixels(ImageOps.exif_transpose(opened), name, grey)
-    except (OSError, SyntaxError, AttributeError, Image.DecompressionBombError) as error:  # Pillow's words for no image
-        raise VideoError(f"{name} cannot be read as an image: {error}") from error
-
-
-def _pixels(image: Image.Image, name: str, grey: bool) -> np.ndarray:
-    if image.mode.startswith("I") or image.mode == "F":
-        raise VideoError(f"{name} has more than 8 bits (mode {image.mode}); Pillow would clip it: scale it to 8 bits")
-    if grey and image.mode == "L":
-        return np.asarray(image)
-    pixels = np.asarray(image.convert("RGB"))
-    return cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if grey else pixels  # Pillow's luma rounds otherwise
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]}"
 
 
 # --- frames that are to be decoded ---
 
 
-def _from_file(source: Any, grey: bool) -> Iterator[tuple[np.ndarray, float]]:
+def _from_file(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An encoded video wherever it lies -> frames with their times."""
-    if isinstance(source, dict) and ("bytes" in source or "path" in source):
-        source = source["bytes"] if source.get("bytes") is not None else source.get("path")
-    if _is_url(source):
-        return _decode(io.BytesIO(_download(source)), source, grey)
-    if isinstance(source, str | Path):
-        _check_file(Path(source))
-        # absolute: FFmpeg would take "12:30.mp4" for the address of a protocol named 12
-        return _decode(str(Path(source).absolute()), str(source), grey)
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(source), f"the video ({len(source)} bytes)", grey)
-    if hasattr(source, "read"):
-        name, data = f"the open file {getattr(source, 'name', '')}".rstrip(), source.read()
-        if not data or isinstance(data, str):
-            found = "is opened as text; open it as binary ('rb')" if data else "has nothing to read; is it at its end?"
-            raise VideoError(f"{name} {found}")
-        return _decode(io.BytesIO(data), name, grey)
-    raise VideoError(
-        f"cannot read a video from a {type(source).__name__}; expected a path, a URL, bytes, an open file, an array, "
-        "or a list of images"
-    )
+    if is_address(file):
+        yield from _decode(io.BytesIO(_download(file, wanted.budget.bytes)), wanted, log)
+    elif isinstance(file, str | Path):
+        _check_file(Path(file))
+        with Path(file).open("rb") as opened:  # FFmpeg itself opens nothing, by no protocol
+            yield from _decode(opened, wanted, log)
+    elif isinstance(file, bytes | bytearray | memoryview):
+        yield from _decode(io.BytesIO(file), wanted, log)
+    elif hasattr(file, "read"):
+        yield from _decode(io.BytesIO(_read_open(file, wanted.budget.bytes)), wanted, log)
+    else:
+        raise VideoError(
+            f"cannot read a video from a {type(file).__name__}; expected a path, a URL, bytes, an open file, an array, "
+            "a folder or a list of images"
+        )
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise VideoError(f"{path} is a folder; pass a video file, or the list of its images in their order")
-    if not path.exists():
-        raise VideoError(f"{path} does not exist (looked in {Path.cwd()})")
-    if path.stat().st_size == 0:
+    if "://" in str(path) or ":/" in str(path)[1:6]:  # a Path makes one slash of two
+        raise VideoError(f"{path} is not an address that is read; pass a file, or an http(s) address")
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise VideoError(f"{path} does not exist (looked in {Path.cwd()})") from error
+    except (OSError, ValueError) as error:
+        raise VideoError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not path.is_file():
+        raise VideoError(f"{path} is no file")
+    if size == 0:
         raise VideoError(f"{path} is empty (0 bytes)")
 
 
-def _download(url: str) -> bytes:
+def _read_open(file: Any, limit: int) -> bytes:
+    name = f"the open file {name_of(file) or ''}".rstrip()
+    try:
+        data = file.read(limit + 1)
+    except TypeError as error:  # such as cv2.VideoCapture, whose read() gives a frame
+        raise VideoError(f"{name} is a {type(file).__name__}; pass the path of the video, or its frames") from error
+    if isinstance(data, str):
+        raise VideoError(f"{name} is opened as text; open it as binary ('rb')")
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise VideoError(f"{name} is a {type(file).__name__}; pass the path of the video, or its frames")
+    if not data:
+        raise VideoError(f"{name} has nothing to read; is it at its end?")
+    if len(data) > limit:
+        raise VideoError(f"{name} is larger than {limit >> 20} MiB; pass its path, or budget=Budget(bytes=...)")
+    return bytes(data)
+
+
+def _download(url: str, limit: int) -> bytes:
     """The bytes behind a URL, refusing error pages, web pages and floods."""
     request = urllib.request.Request(url, headers={"User-Agent": "mer_hf"})
     try:
@@ -324,11 +412,13 @@ def _download(url: str) -> bytes:
             if kind in ("text/html", "application/xhtml+xml"):
                 raise VideoError(f"{url} answers with a web page, not a video; pass the address of the file itself")
             announced = int(response.headers.get("Content-Length") or 0)
-            data = _read_limited(response, url)
+            data = _read_limited(response, url, limit)
     except urllib.error.HTTPError as error:
         error.close()  # it holds the connection
         raise VideoError(f"{url} answers {error.code} {error.reason}") from error
-    except (OSError, http.client.HTTPException, UnicodeError) as error:  # no host, no answer, or no proper address
+    except VideoError:
+        raise
+    except (OSError, http.client.HTTPException, ValueError) as error:  # no host, no answer, or no proper address
         raise VideoError(f"{url} cannot be downloaded: {getattr(error, 'reason', error)}") from error
     if len(data) < announced:
         raise VideoError(f"{url} broke off after {len(data)} of {announced} bytes; try again")
@@ -337,49 +427,128 @@ def _download(url: str) -> bytes:
     return data
 
 
-def _read_limited(response: Any, url: str) -> bytes:
+def _read_limited(response: Any, url: str, limit: int) -> bytes:
     data, deadline = bytearray(), time.monotonic() + DOWNLOAD_DEADLINE
     while chunk := response.read(2**20):
         data += chunk
-        if len(data) > DOWNLOAD_LIMIT:
-            raise VideoError(f"{url} is larger than {DOWNLOAD_LIMIT >> 20} MiB; download it and cut out the clip first")
+        if len(data) > limit:
+            raise VideoError(f"{url} is larger than {limit >> 20} MiB; download it and cut out the clip first")
         if time.monotonic() > deadline:
             raise VideoError(f"{url} takes longer than {DOWNLOAD_DEADLINE:.0f} s; download it first")
     return bytes(data)
 
 
-def _decode(file: str | io.BytesIO, name: str, grey: bool) -> Iterator[tuple[np.ndarray, float]]:
-    """A path or buffer -> frames with their times, from 0."""
-    times: list[float] = []
-    start, shape, broken, announced = None, None, None, None
+def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
+    """An open file -> frames with their times, from 0."""
+    name, budget, shape, previous = wanted.name, wanted.budget, None, None
+    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
+    options["max_pixels"] = str(2 * budget.pixels)  # rows and columns are coded in blocks, and may be turned
     try:
-        with av.open(file, metadata_errors="replace") as container:
-            stream = _video_stream(container, name)
+        with av.open(file, options=options, metadata_errors="replace") as container:
+            stream = _video_stream(container, name, log)
+            budget.check_size(stream.codec_context.width, stream.codec_context.height, name)
             stream.codec_context.thread_count = 1  # clips are short, and callers decode several at once
-            announced, rate = _announced_duration(container, stream), float(stream.average_rate or DEFAULT_FPS)
-            for frame in container.decode(stream):
-                image = _luma(frame) if grey else frame.to_ndarray(format="rgb24")
-                if frame.rotation % 360:
-                    image = np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
+            stream.codec_context.options = {"max_pixels": options["max_pixels"]}
+            rate = float(stream.average_rate or DEFAULT_FPS)
+            log.announce(stream, container)
+            wanted.check_length(log.announced_frames or rate * (log.announced or 0), rate)
+            pixel = _pixel_shape(stream.sample_aspect_ratio)
+            for frame, seconds in _timed(container, stream, wanted, log):
+                if previous is not None and (seconds is None or seconds <= previous):
+                    log.untimed += seconds is not None
+                    seconds = previous + 1 / rate  # raw streams have no times, damaged ones go back
+                previous = seconds or 0.0
+                budget.check_size(frame.width, frame.height, name)
+                image = _shown(frame, pixel, wanted)
                 if shape is not None and image.shape != shape:
                     raise VideoError(
-                        f"{name} changes its size at frame {len(times)}, from {_size(shape)} to {_size(image.shape)} "
-                        "(width x height); cut out a part of one size"
+                        f"{name} changes its size at frame {log.frames}, from {size_text(shape)} to "
+                        f"{size_text(image.shape)} (width x height); cut out a part of one size"
                     )
                 shape = image.shape
-                start = start if times else frame.time
-                seconds = None if frame.time is None or start is None else frame.time - start
-                if times and (seconds is None or seconds <= times[-1]):
-                    seconds = times[-1] + 1 / rate  # raw streams have no times, damaged ones go back
-                times.append(seconds or 0.0)
-                yield image, times[-1]
-    except av.FFmpegError as error:
-        broken = error
-    if not times:
+                log.look_at(frame, previous, wanted.start)
+                yield image, previous
+    except (av.FFmpegError, MemoryError) as error:
+        log.broken = error
+    if previous is None:
+        broken = log.broken
         raise VideoError(
-            f"{name} cannot be decoded as a video: {broken.strerror}" if broken else f"{name} holds no frames"
+            f"{name} cannot be decoded as a video: {getattr(broken, 'strerror', broken)}"
+            if broken
+            else f"{name} holds no frames"
         ) from broken
-    _warn_if_cut(np.array(times), announced, broken, name)
+
+
+def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[av.VideoFrame, float | None]]:
+    """Decoded frames with seconds from the first one of the file, from a key frame before the start that is wanted."""
+    frames = _decoded(container, stream, log)
+    frame = next(frames, None)
+    if frame is None:
+        return
+    origin, has_index = frame.time, container.format.name.split(",")[0] in SEEKABLE
+    if wanted.start > 0 and wanted.fps is None and origin is not None and has_index:
+        container.seek(int((origin + wanted.start) / stream.time_base), stream=stream)
+        frames = _decoded(container, stream, log)
+        landed = next(frames, None)
+        if landed is None or landed.time is None or landed.time > origin + wanted.start:
+            container.seek(stream.start_time or 0, stream=stream)
+            frames = _decoded(container, stream, log)
+            landed = next(frames, None)
+        frame = landed
+    while frame is not None:
+        yield frame, None if frame.time is None or origin is None else frame.time - origin
+        frame = next(frames, None)
+
+
+def _decoded(container: Any, stream: Any, log: _Log) -> Iterator[av.VideoFrame]:
+    """Decoded frames; pieces that cannot be decoded are counted and passed over."""
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.EOFError:
+            return
+        except av.FFmpegError as error:
+            if not log.lost and not log.frames:
+                log.broken = error  # said where no frame follows
+            log.lost += 1
+            continue
+        if frames:
+            log.broken = None
+        yield from frames
+
+
+def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], wanted: _Wanted) -> np.ndarray:
+    """The pixels of a decoded frame as it asks to be shown."""
+    image = _luma(frame) if wanted.grey else frame.to_ndarray(format="rgb24")
+    if frame.interlaced_frame:
+        image = _upper_field(image)
+    if pixel != (1, 1):
+        width, height = (round(length * factor) for length, factor in zip(image.shape[1::-1], pixel, strict=True))
+        wanted.budget.check_size(width, height, wanted.name)
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is not None:
+        a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+        image = as_shown(image, a, b, c, d) if a or b or c or d else image
+    return image
+
+
+def _upper_field(image: np.ndarray) -> np.ndarray:
+    """The even rows of a picture, the odd ones interpolated between them: one moment instead of two."""
+    if len(image) < 3:
+        return image
+    rows = np.arange(len(image), dtype=np.float32)
+    rows = np.minimum(rows, len(image) - 1 - (len(image) - 1) % 2) / 2
+    columns = np.arange(image.shape[1], dtype=np.float32)
+    upper = np.ascontiguousarray(image[::2])
+    return cv2.remap(upper, *np.meshgrid(columns, rows), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _pixel_shape(ratio: Fraction | None) -> tuple[Fraction | int, Fraction | int]:
+    """By what to stretch the width and the height so that pixels are square: one of the two is 1."""
+    if not ratio or ratio == 1 or not 1 / WIDEST_PIXEL <= ratio <= WIDEST_PIXEL:
+        return 1, 1
+    return (ratio, 1) if ratio > 1 else (1, 1 / ratio)
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:
@@ -392,38 +561,22 @@ def _luma(frame: av.VideoFrame) -> np.ndarray:
     return luma.copy() if full else cv2.LUT(luma, EXPANSION)
 
 
-def _video_stream(container: Any, name: str) -> Any:
-    """The first moving picture: a cover image of an audio file is none."""
-    still = av.stream.Disposition.attached_pic
+def _video_stream(container: Any, name: str, log: _Log) -> Any:
+    """The largest moving picture; a cover image of an audio file, or a strip of thumbnails, is none."""
+    kinds = av.stream.Disposition
+    still = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
     streams = [stream for stream in container.streams.video if not stream.disposition & still]
     if not streams:
         found = ", ".join(stream.type for stream in container.streams) or "none"
         raise VideoError(f"{name} has no video stream (streams found: {found})")
-    if streams[0].codec_context is None:
+    known = [stream for stream in streams if stream.codec_context is not None]
+    if not known:
         raise VideoError(f"{name} is coded in a way that this FFmpeg does not know; convert it, to H.264 say")
-    return streams[0]
+    largest = max(known, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+    if len(streams) > 1:
+        size = f"{largest.codec_context.width} x {largest.codec_context.height}"
+        log.notes.append(f"the file holds {len(streams)} videos; the largest ({size}) is taken")
+    return largest
 
 
-def _announced_duration(container: Any, stream: Any) -> float | None:
-    """Seconds, as the header states them; the container's own only where no other stream could be the longer one."""
-    if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
-    if container.duration is not None and len(container.streams) == 1:
-        return container.duration / av.time_base
-    return None
-
-
-def _warn_if_cut(times: np.ndarray, announced: float | None, broken: Exception | None, name: str) -> None:
-    end = times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0.0)
-    # headers round, and edit lists trim: only a clear loss is worth a warning
-    if broken is None and (announced is None or end >= 0.9 * announced or announced - end < 0.1):
-        return
-    promised = f" of {announced:.2f} s" if announced is not None else ""
-    reason = f" ({broken.strerror})" if broken is not None else ""
-    warnings.warn(
-        f"{name} ends early{reason}: decoded {len(times)} frames, {end:.2f} s{promised}. Is the file complete?",
-        stacklevel=5,
-    )
-
-
-__all__ = ["DEFAULT_FPS", "Video", "VideoError", "as_batch", "load_video", "stream_video"]
+__all__ = ["BUDGET", "DEFAULT_FPS", "Budget", "Video", "VideoError", "as_batch", "load_video", "stream_video"]

@@ -23,8 +23,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from .decoding_rcn import VideoError
 from .errors_rcn import MerHfError
+from .sources_rcn import BUDGET, VideoError
 
 FOLDER = Path(__file__).parent
 """Where the models lie unless another folder is named."""
@@ -38,7 +38,10 @@ DETECTOR_SIZE, MESH_SIZE = 128, 192  # pixels of their square inputs
 ANCHOR_GRIDS = ((16, 2), (8, 6))  # of the detector: cells a side, anchors a cell
 OVERLAP = 0.3  # intersection over union from which two detections are one face, as in MediaPipe
 DETECTABLE = 1 / 16  # eye distance over the side of the picture; from there on it found every face that we tried
-PRESENCE = 10.0  # logit of the mesh: 17 and more on whole faces; 9 and less on covered ones, profiles, anything else
+PRESENCE = (
+    14.0  # logit of the mesh: 14.4 and more on whole faces; 13.5 and less on masked ones, profiles, anything else
+)
+SEARCHED = 1920  # pixels of the longer side at most on which a face is searched; in larger frames faces are larger too
 
 # Landmarks that stay where they are while a face moves, by their numbers in the mesh, and where they lie in face
 # coordinates; left is left in the picture. The two heights are means over two real faces, the template of the mesh and
@@ -59,7 +62,7 @@ BLUR_FROM = 1.4  # times smaller than life; up to there, linear interpolation ke
 ALIGNMENTS = ("mesh", "box", "none")
 PROBLEMS = ("raise", "flag")  # what may be done about them
 LOOK_SECONDS = 0.5  # the longest micro-expression (Yan et al., 2013): its frames wait until the face is measured
-WAITING = 150  # frames at most that wait, whatever a damaged container says of its rate
+WAITING = 150  # frames at most that wait, whatever a damaged container says of its rate; fewer, if they are very large
 LOOKS = 3  # frames that are measured; five take 5 ms more, for a jitter of .21 instead of .28 % of the eye distance
 CHECK_SECONDS = 0.5  # between the frames that are checked later
 SMALLEST = 20.0  # pixels between the eyes; a pixel is then 3 of a crop of 128, of which micro-expressions move 1 or 2
@@ -285,8 +288,9 @@ def find_faces(frame: np.ndarray, folder: Path = FOLDER) -> list[Face]:
     """The faces in a frame, largest first.
 
     The detector sees 128 pixels, however large the frame is. Where nothing is found, it looks again at overlapping
-    squares of half the side, down to those in which it would find the smallest face of use. The mesh is laid twice:
-    its jitter is 40 % less where it looks at a region that a mesh gave.
+    squares of half the side, down to those in which it would find the smallest face of use; frames of more than
+    `SEARCHED` pixels a side are made smaller for that, the mesh is laid on the frame as it is. It is laid twice: its
+    jitter is 40 % less where it looks at a region that a mesh gave.
 
     Args:
         frame: (H, W) grey or (H, W, 3) RGB, uint8.
@@ -297,11 +301,13 @@ def find_faces(frame: np.ndarray, folder: Path = FOLDER) -> list[Face]:
         OSError: if a model is missing or altered.
     """
     _check_frame(frame)
-    faces, side = [], float(max(frame.shape[:2]))
+    small = _searchable(frame)
+    larger = np.divide(frame.shape[1::-1], small.shape[1::-1])
+    faces, side = [], float(max(small.shape[:2]))
     while not faces:
-        rows, columns = (_centres(length, side) for length in frame.shape[:2])
-        scores, places = zip(*(_detect(frame, (x, y), side, folder) for y in rows for x in columns), strict=True)
-        for place in _merge(np.concatenate(scores), np.concatenate(places)):
+        rows, columns = (_centres(length, side) for length in small.shape[:2])
+        scores, places = zip(*(_detect(small, (x, y), side, folder) for y in rows for x in columns), strict=True)
+        for place in _merge(np.concatenate(scores), (np.concatenate(places) + 0.5) * larger - 0.5):
             landmarks, _ = _mesh(frame, similarity(PLACES, place[2:], WEIGHTS), folder)
             landmarks, presence = _mesh(frame, face_transform(landmarks), folder)
             if presence >= PRESENCE:
@@ -310,6 +316,15 @@ def find_faces(frame: np.ndarray, folder: Path = FOLDER) -> list[Face]:
         if side * DETECTABLE < SMALLEST:
             break
     return sorted(faces, key=lambda face: -face.eye_distance)
+
+
+def _searchable(frame: np.ndarray) -> np.ndarray:
+    """A frame, made smaller where it is larger than is searched."""
+    shrink = max(frame.shape[:2]) / SEARCHED
+    if shrink <= 1:
+        return frame
+    width, height = (max(1, round(length / shrink)) for length in frame.shape[1::-1])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _centres(length: int, side: float) -> np.ndarray:
@@ -418,6 +433,7 @@ def align_clip(
     margin: float = 0.1,
     problems: str = "raise",
     folder: Path = FOLDER,
+    held: int = BUDGET.bytes,
 ) -> tuple[np.ndarray, ClipFace]:
     """Crop a clip to its face, all frames alike.
 
@@ -434,6 +450,8 @@ def align_clip(
         problems: `raise` them, or `flag` them: then the crops are the best there are, the centred square where there
             is no face, and `ClipFace.problems` says what is wrong.
         folder: where the models lie.
+        held: bytes of full-size frames that may be held; where it is less than half a second, the face is measured in
+            fewer frames.
 
     Returns:
         The crops, (T, height, width) or (T, height, width, 3) uint8, and how they were made.
@@ -451,9 +469,11 @@ def align_clip(
         raise MerHfError(f"fps is above 0, margin 0 or more, a size 1 or more; got {fps}, {margin}, {height, width}")
     found = _Problems(problems, fps)
     frames = _alike(frames)
-    head = list(islice(frames, min(math.ceil(LOOK_SECONDS * fps), WAITING)))
+    head = list(islice(frames, 1))
     if not head:
         raise VideoError("the video has no frames")
+    waiting = min(math.ceil(LOOK_SECONDS * fps), WAITING, max(1, held // head[0].nbytes))
+    head += islice(frames, waiting - 1)
 
     known, faces = None, {}
     if align != "none":

@@ -1,7 +1,9 @@
-"""From face crops to motion: apex, magnification, optical flow, the flow picture, and the mask of moving pixels.
+"""From face crops to motion: apex, doubts, magnification, flow, the flow picture, and the mask of moving pixels.
 
 Frames are NumPy arrays on the CPU, where OpenCV works; flow pictures are finished as tensors, on any device.
 """
+
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,6 +20,19 @@ CURVE_SIDE = 64  # pixels; a subtle motion stays below one, where a picture chan
 CURVE_BLUR = 1.5  # of those pixels; differences of neighbours are gradients only on a smooth picture
 CURVE_WINDOW = 0.25  # deviation of the window over the face, of the side
 CURVE_SMOOTHING = 1 / 16  # deviation over time, of the length of the clip
+CURVE_LENGTH = (
+    512  # frames that are looked at one by one; in longer clips, so many stretches: a thirtieth of a deviation
+)
+UNMOVED = 1e-3  # grey levels of the curve, which is rounding
+
+# What one expression looks like: of 860 micro-expressions of CAS(ME)^3, 95 % are shorter than 2.4 s (median .73), 99 %
+# rise within .27 s or are over in .5 s; the weakest move by .0125 eye distances, of which a crop has 2.2
+LONGEST_EXPRESSION = 2.0  # seconds
+LONGEST_RISE = 1.0  # seconds from rest to the apex
+STILL = (
+    0.0028  # of the side of a crop; a still face with a camera's noise stays below, a faint expression moves by .006
+)
+STILL_BLUR = 3 / 128  # deviation over which motion is averaged, of the side of a crop
 
 FLOW_METHODS = ("dis", "farneback", "tvl1")
 SMALLEST_FLOW = 12  # pixels; DIS refuses smaller pictures
@@ -34,6 +49,7 @@ def motion_curve(frames: np.ndarray) -> np.ndarray:
     - An expression returns, a drift goes on: the straight line from the first to the last frame is taken off.
 
     The root mean square of the rest is the curve. It is 0 at both ends: of no use in a clip that ends at its apex.
+    Time grows with the clip, memory does not: more than `CURVE_LENGTH` frames are averaged to as many stretches.
 
     Args:
         frames: (T, H, W) uint8 grey face crops from onset to offset, T >= 1, unaligned or aligned by one transform.
@@ -45,7 +61,15 @@ def motion_curve(frames: np.ndarray) -> np.ndarray:
         ValueError: for frames of another shape.
     """
     _check_grey(frames)
-    pictures = _smooth_thumbnails(frames)
+    edges = np.linspace(0, len(frames), min(len(frames), CURVE_LENGTH) + 1).round().astype(int)
+    curve = _curve_of(_smooth_thumbnails(frames, edges))
+    if len(curve) == len(frames):
+        return curve
+    return np.interp(np.arange(len(frames)), (edges[1:] + edges[:-1] - 1) / 2, curve).astype(np.float32)
+
+
+def _curve_of(pictures: np.ndarray) -> np.ndarray:
+    """The motion curve of smooth thumbnails, (T, CURVE_SIDE, CURVE_SIDE) -> (T,)."""
     # every second pixel, and its neighbours; the pixels between repeat them after the blur
     level = pictures[:, 1:-1:2, 1:-1:2]
     right = (pictures[:, 1:-1:2, 2::2] - pictures[:, 1:-1:2, :-2:2]) / 2
@@ -56,8 +80,9 @@ def motion_curve(frames: np.ndarray) -> np.ndarray:
     places = window * np.stack([np.ones_like(x), x, y])
     offset = np.broadcast_to(window, halfway.shape)
     nuisances = np.concatenate([places * right, places * down, window * halfway, offset], 1)
-    changes = _residuals(nuisances.reshape(len(frames), 8, -1), (window * (level - level[0])).reshape(len(frames), -1))
-    changes -= np.linspace(0, 1, len(frames), dtype=np.float32)[:, None] * changes[-1]
+    count = len(pictures)
+    changes = _residuals(nuisances.reshape(count, 8, -1), (window * (level - level[0])).reshape(count, -1))
+    changes -= np.linspace(0, 1, count, dtype=np.float32)[:, None] * changes[-1]
     return np.sqrt((changes**2).sum(1) / (window**2).sum())
 
 
@@ -66,14 +91,20 @@ def _check_grey(frames: np.ndarray) -> None:
         raise MerHfError(f"expected at least one grey frame, (T, H, W), got the shape {frames.shape}")
 
 
-def _smooth_thumbnails(frames: np.ndarray) -> np.ndarray:
-    """(T, H, W) uint8 -> (T, CURVE_SIDE, CURVE_SIDE) float32, smoothed over space and time."""
-    side = (CURVE_SIDE, CURVE_SIDE)
-    small = [cv2.resize(frame, side, interpolation=cv2.INTER_AREA).astype(np.float32) for frame in frames]
-    blurred = np.stack([cv2.GaussianBlur(picture, (0, 0), CURVE_BLUR) for picture in small])
-    deviation = CURVE_SMOOTHING * len(frames)
+def _smooth_thumbnails(frames: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(T, H, W) uint8 -> (stretches, CURVE_SIDE, CURVE_SIDE) float32, smoothed over space and time.
+
+    A stretch goes from one of the edges to the next, and is the mean of its frames.
+    """
+    side, count = (CURVE_SIDE, CURVE_SIDE), len(edges) - 1
+    blurred = np.empty((count, *side), np.float32)
+    for index, (first, after) in enumerate(pairwise(edges)):
+        small = [cv2.resize(frame, side, interpolation=cv2.INTER_AREA) for frame in frames[first:after]]
+        mean = small[0].astype(np.float32) if len(small) == 1 else np.mean(small, 0, np.float32)
+        blurred[index] = cv2.GaussianBlur(mean, (0, 0), CURVE_BLUR)
+    deviation = CURVE_SMOOTHING * count
     reach = (1, 2 * int(np.ceil(3 * deviation)) + 1)  # a row is a frame, a column a pixel
-    flat = cv2.GaussianBlur(blurred.reshape(len(frames), -1), reach, 1, None, deviation, cv2.BORDER_REFLECT)
+    flat = cv2.GaussianBlur(blurred.reshape(count, -1), reach, 1, None, deviation, cv2.BORDER_REFLECT)
     return flat.reshape(blurred.shape)
 
 
@@ -100,9 +131,13 @@ def spot_apex(frames: np.ndarray, rule: str = "motion") -> int:
     """
     if rule not in ("motion", "authors"):
         raise MerHfError(f"rule must be 'motion' or 'authors', got {rule!r}")
-    curve = motion_curve(frames) if rule == "motion" else _authors_curve(frames)
+    return apex_of(motion_curve(frames) if rule == "motion" else _authors_curve(frames))
+
+
+def apex_of(curve: np.ndarray) -> int:
+    """Index of the maximum of a curve; a middle frame where nothing moves."""
     apex = int(np.argmax(curve))
-    return apex if curve[apex] > 1e-3 else len(frames) // 2  # a thousandth of a grey level is rounding
+    return apex if curve[apex] > UNMOVED else len(curve) // 2
 
 
 def _authors_curve(frames: np.ndarray) -> np.ndarray:
@@ -112,6 +147,44 @@ def _authors_curve(frames: np.ndarray) -> np.ndarray:
     curve = np.zeros(len(frames))
     curve[first : last + 1] = [np.std(thumbnail.astype(np.float32) - thumbnails[0]) for thumbnail in thumbnails[first:]]
     return curve
+
+
+def doubts(frames: np.ndarray, fps: float, apex: int, curve: np.ndarray | None = None) -> list[str]:
+    """Why a clip may not show one expression, in words; nothing where it looks like one.
+
+    Args:
+        frames: (T, H, W) uint8 grey face crops, T >= 1.
+        fps: frames per second.
+        apex: index of the apex.
+        curve: its `motion_curve`, where the apex was spotted by it.
+    """
+    found, seconds = [], (len(frames) - 1) / fps
+    if seconds > LONGEST_EXPRESSION:
+        found.append(
+            f"the clip lasts {seconds:.1f} s, an expression at most about {LONGEST_EXPRESSION:g}: what moves most in "
+            "it is classified, a blink or a word as well; cut it, or pass start= and end= in seconds"
+        )
+    if not _moves(frames[0], frames[apex]):
+        found.append("nothing moves: the face at its apex is as it was at the beginning, and the scores mean nothing")
+    elif curve is not None:
+        below = np.flatnonzero(curve[: apex + 1] < curve[apex] / 2)
+        rise = 2 * (apex - int(below[-1] if len(below) else 0)) / fps  # half of the way takes half of the time
+        if rise > LONGEST_RISE:
+            found.append(
+                f"the motion takes {rise:.1f} s to its apex at {apex / fps:.2f} s; an expression rises in less than "
+                f"{LONGEST_RISE:g} s: it may be the head, or several movements"
+            )
+    return found
+
+
+def _moves(rest: np.ndarray, apex: np.ndarray) -> bool:
+    """Whether anything in a face crop moves against the rest of it, (H, W) uint8 both."""
+    side = min(rest.shape)
+    if side < SMALLEST_FLOW:
+        return not np.array_equal(rest, apex)
+    flow = np.moveaxis(optical_flow(rest, apex), 0, 2)
+    blurred = cv2.GaussianBlur(flow - np.median(flow, axis=(0, 1)), (0, 0), STILL_BLUR * side)
+    return np.percentile(np.linalg.norm(blurred, axis=2), 99) > STILL * side
 
 
 def magnify(frames: np.ndarray, fps: float, alpha: float, band: tuple[float, float], wavelength: float) -> np.ndarray:

@@ -2,19 +2,31 @@
 
 import os
 import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import Dataset
-from transformers import BatchFeature, Pipeline
+from transformers import Pipeline
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
-from .decoding_rcn import as_batch
 from .errors_rcn import MerHfError
+from .sources_rcn import Budget, as_batch, name_of, naming
+from .video_processing_rcn import collate_sequences
 
 TASK = "micro-expression-classification"
 logger = logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A video without a name, and what it is called."""
+
+    source: Any
+    name: str
 
 
 class MicroExpressionClassificationPipeline(Pipeline):
@@ -23,8 +35,18 @@ class MicroExpressionClassificationPipeline(Pipeline):
     ```python
     classify = pipeline("micro-expression-classification", model=folder_or_hub_id)
     classify("clip.mp4")  # [{"label": "surprise", "score": 0.71}, {"label": "negative", "score": 0.2}, ...]
+    classify("interview.mp4", start=12.4, end=12.9)  # one expression of it
     classify(["one.mp4", "two.mp4"], batch_size=2, top_k=1)  # [[{...}], [{...}]]
     ```
+
+    Where an answer is doubtful, each of its dictionaries has `problems` too, a list of texts: the clip is longer than
+    an expression, nothing moves in it, the file is damaged, interlaced or ends early, frames are missing. Answers
+    without that key have nothing of the kind. `clip_problems="raise"` refuses such clips; a face that cannot be used is
+    refused unless `face_problems="flag"`, which adds what is wrong to `problems`, and the key to every answer.
+
+    It differs from `VideoClassificationPipeline` on purpose: there `top_k` is 5 by default and `frame_sampling_rate`
+    and `num_frames` choose frames; here all labels come and all frames are used, in their own time, `fps` corrects the
+    rate that a file states, and a list may be the images of one video (the rules are those of `as_batch`).
     """
 
     _load_video_processor = True
@@ -45,67 +67,117 @@ class MicroExpressionClassificationPipeline(Pipeline):
         self,
         top_k: int | None = None,
         fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
         align: str | None = None,
         face_problems: str | None = None,
+        clip_problems: str | None = None,
+        budget: Budget | None = None,
         return_action_units: bool = False,
+        on_error: str | None = None,
     ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        if top_k is not None and top_k < 1:
+        if top_k is not None and (not isinstance(top_k, int) or top_k < 1):
             raise MerHfError(f"top_k is {top_k}; it must be the number of labels wanted, 1 or more (all: leave it out)")
-        given = {"fps": fps, "align": align, "face_problems": face_problems}
-        preparation = {name: value for name, value in given.items() if value is not None}
+        if on_error not in (None, "raise", "return"):
+            raise MerHfError(f"on_error is {on_error!r}; it must be 'raise' or 'return'")
         if return_action_units and not self.model.config.action_units:
             raise MerHfError("return_action_units needs a model that knows action units; its config lists none")
-        answer = {"return_action_units": True} if return_action_units else {}
-        return preparation, {}, answer if top_k is None else {"top_k": top_k, **answer}
+        preparation = {"fps": fps, "start": start, "end": end, "align": align, "budget": budget}
+        preparation |= {"face_problems": face_problems, "clip_problems": clip_problems}
+        answer = {"top_k": top_k, "return_action_units": return_action_units or None, "on_error": on_error}
+        return _given(preparation), {}, _given(answer)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Classify one video or several.
 
         Args:
             inputs: A video: path, URL, bytes, open file, uint8 array (T, H, W[, C]), or the list of its images (PIL
-                images, arrays, paths, or the `frames` of a clip out of `load_corpus`). Or a list of videos. Or a
-                generator or a `KeyDataset` of videos, which is answered by an iterator.
+                images, arrays, paths, or the `frames` of a clip out of `load_corpus`), or their folder. Or a list of
+                videos. Or a generator or a `KeyDataset` of videos, which is answered by an iterator.
             top_k: How many labels, the likeliest first; all by default.
             fps: Frames per second, where the video does not tell, or tells it wrong, as the files of high-speed cameras
                 often do.
+            start, end: Seconds from where to where the expression lasts, from a face at rest to a face at rest; all of
+                the video by default.
             align: How the face is found, `"mesh"`, `"box"` or `"none"`; as the model was trained by default.
             face_problems: `"raise"` refuses a video whose face cannot be used; `"flag"` classifies what there is.
+            clip_problems: `"flag"` (default) classifies a doubtful clip, and says what is doubtful; `"raise"` refuses.
+            budget: What one video may ask of the machine, a `Budget`, for those that need more.
             return_action_units: Whether to tell which facial action units moved, where the model knows them.
+            on_error: `"raise"` (default) ends at the first video that cannot be classified; `"return"` puts its error
+                in the place of its answer, and goes on.
             batch_size: Videos that go through the model at once (1 by default).
             num_workers: Processes that decode and prepare videos, beside this one (0 by default).
 
         Returns:
             A list of `{"label", "score"}`, scores descending; over all labels they sum to 1. For several videos, a
-            list of such lists in the order of the videos. With `face_problems="flag"` every dictionary has `problems`
-            too, a list of texts, empty where nothing is wrong with the face; with `return_action_units` it has
-            `action_units`, their probabilities by name, as `{"AU12": 0.81, ...}`.
+            list of such lists in the order of the videos. Where the answer is doubtful, or with `face_problems="flag"`,
+            every dictionary has `problems` too, a list of texts, empty where nothing is wrong; with
+            `return_action_units` it has `action_units`, their probabilities by name, as `{"AU12": 0.81, ...}`.
 
         Raises:
             VideoError: a video cannot be read.
             FaceError: its face cannot be used.
-            ValueError: an option is out of its range.
+            MerHfError: an option is out of its range.
         """
+        if isinstance(inputs, types.GeneratorType):
+            inputs = _numbered(inputs, "the generator")
         if isinstance(inputs, types.GeneratorType | Dataset):
-            return super().__call__(inputs, **kwargs)
+            return iter(super().__call__(inputs, **kwargs))
         sources, is_one = as_batch(inputs)
+        sources = sources if is_one else list(_numbered(sources, str(len(sources))))
         results = super().__call__(sources, **kwargs)
         return results[0] if is_one else results
 
-    def preprocess(self, source: Any, **options: Any) -> BatchFeature:
-        """One video in any form -> `pixel_values_videos`, (1, T, C, H, W); `problems` where they are flagged."""
-        return self.video_processor([source], return_tensors="pt", **options).to(self.dtype)
+    def preprocess(
+        self,
+        source: Any,
+        fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+        **options: Any,
+    ) -> dict[str, Any]:
+        """One video in any form -> `pixel_values_videos`, (1, T, C, H, W), and what is wrong with it.
+
+        `problems` is [None] where there is nothing to say; `failure` is [error], beside an empty input, where the video
+        cannot be prepared: it is raised or returned in `postprocess`, so that the others of its batch go on.
+        """
+        processor, name = self.video_processor.with_options(**options), name_of(source)
+        if isinstance(source, _Numbered):
+            source, name = source.source, source.name
+        try:
+            with naming(name):
+                sequence = processor.clip_sequence(source, fps=fps, start=start, end=end)
+        except MerHfError as error:
+            size = processor.size["height"], processor.size["width"]
+            empty = torch.zeros(1, processor.num_frames, processor.num_channels, *size, dtype=self.dtype)
+            return {"pixel_values_videos": empty, "problems": [None], "failure": [error]}
+        pixels = processor.model_input(**collate_sequences([sequence])).to(self.dtype)
+        problems = list(sequence.problems)
+        if not problems and processor.face_problems != "flag":
+            problems = None
+        return {"pixel_values_videos": pixels, "problems": [problems], "failure": [None]}
 
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        flagged = {"problems": model_inputs.pop("problems")} if "problems" in model_inputs else {}
+        beside = {name: model_inputs.pop(name) for name in ("problems", "failure")}
         outputs = self.model(**model_inputs)
-        return {"logits": outputs.logits, "action_unit_logits": outputs.get("action_unit_logits"), **flagged}
+        return {"logits": outputs.logits, "action_unit_logits": outputs.get("action_unit_logits"), **beside}
 
     def postprocess(
-        self, outputs: dict[str, Any], top_k: int | None = None, return_action_units: bool = False
-    ) -> list[dict[str, Any]]:
-        """Logits of one video, (1, labels) -> labels and scores, the likeliest first."""
+        self,
+        outputs: dict[str, Any],
+        top_k: int | None = None,
+        return_action_units: bool = False,
+        on_error: str = "raise",
+    ) -> list[dict[str, Any]] | MerHfError:
+        """Logits of one video, (1, labels) -> labels and scores, the likeliest first; or its error."""
+        (problems,), (failure,) = outputs["problems"], outputs["failure"]
+        if failure is not None and on_error == "raise":
+            raise failure
+        if failure is not None:
+            return failure
         scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
-        beside = {"problems": outputs["problems"][0]} if "problems" in outputs else {}
+        beside = {} if problems is None else {"problems": problems}
         if return_action_units:
             probabilities = outputs["action_unit_logits"][0].double().sigmoid().tolist()
             units = self.model.config.action_units
@@ -145,6 +217,16 @@ class MicroExpressionClassificationPipeline(Pipeline):
         self.video_processor.save_pretrained(folder)
         if push_to_hub:
             self.push_to_hub(repo_id or folder.name, max_shard_size=max_shard_size, **kwargs)
+
+
+def _numbered(sources: Iterable[Any], whole: str) -> Iterator[Any]:
+    """Sources, those without a name with one."""
+    for number, source in enumerate(sources, 1):
+        yield source if name_of(source) else _Numbered(source, f"video {number} of {whole}")
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 __all__ = ["TASK", "MicroExpressionClassificationPipeline"]

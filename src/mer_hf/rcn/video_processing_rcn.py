@@ -10,8 +10,11 @@ the device, on a `FramesBatch` or a `MotionBatch`.
 
 import copy
 import itertools
+import math
+import numbers
 import shutil
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,13 +24,24 @@ import numpy as np
 import torch
 from torch import Tensor
 from transformers import BaseVideoProcessor, BatchFeature
+from transformers.image_utils import SizeDict
 from transformers.processing_utils import VideosKwargs
 from transformers.utils import cached_file
 
-from .decoding_rcn import VideoError, as_batch, stream_video
+from .decoding_rcn import stream_video
 from .errors_rcn import MerHfError
 from .faces_rcn import ALIGNMENTS, FOLDER, MODELS, PROBLEMS, ClipFace, align_clip
-from .motion_rcn import FLOW_METHODS, flow_picture, magnify, optical_flow, spot_apex
+from .motion_rcn import (
+    FLOW_METHODS,
+    SMALLEST_FLOW,
+    apex_of,
+    doubts,
+    flow_picture,
+    magnify,
+    motion_curve,
+    optical_flow,
+)
+from .sources_rcn import BUDGET, Budget, VideoError, as_batch, name_of, naming
 from .temporal_rcn import (
     KERNELS,
     TemporalJitter,
@@ -60,12 +74,14 @@ class AlignedClip:
         fps: frames per second.
         apex: index of the apex, where it was given.
         face: where it was found, and what is wrong with it.
+        problems: what is wrong with the face, and what was noticed in the video; empty where nothing is.
     """
 
     frames: np.ndarray
     fps: float
     apex: int | None
     face: ClipFace
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,8 @@ class ClipFrames:
 
     Attributes:
         frames: (S, C, H, W) grey or colour crops, uint8.
-        problems: what is wrong with the face, where the processor flags it; empty where nothing is.
+        problems: what is wrong with the face, where the processor flags it, and what is doubtful about the clip; empty
+            where nothing is.
     """
 
     frames: np.ndarray
@@ -129,6 +146,7 @@ class RcnVideoKwargs(VideosKwargs, total=False):
     align: str
     margin: float
     face_problems: str
+    clip_problems: str
     interpolation: str
     flow: str
     magnification: float
@@ -138,8 +156,36 @@ class RcnVideoKwargs(VideosKwargs, total=False):
     onset_window: float
 
 
+OPTIONS = (
+    *RcnVideoKwargs.__annotations__.keys() - VideosKwargs.__annotations__.keys(),
+    *("size", "crop_size", "num_frames", "image_mean", "image_std"),
+)
+"""What can be said to a processor; other options of transformers' video processors have no meaning here."""
+WRITTEN = ("auto_map", "feature_extractor_type", "image_processor_type", "processor_class", "video_processor_type")
+"""What transformers writes beside them."""
+LOADING = (*HUB_OPTIONS, "code_revision", "return_unused_kwargs", "trust_remote_code", "_commit_hash", "_from_auto")
+"""What `from_pretrained` may be given that is no option."""
+LIMITS = {
+    "margin": (0, 10),
+    "magnification": (0, 1000),
+    "magnification_wavelength": (1e-3, 1e6),
+    "apex_window": (0, 10),
+    "onset_window": (0, 10),
+}
+"""Lowest and highest value of the options that are numbers."""
+
+
 class RcnVideoProcessor(BaseVideoProcessor):
     """Makes model inputs of videos, of the frames of a corpus, or of ready sequences.
+
+    It differs from the video processors of transformers on purpose:
+
+    - It reads videos itself, and tells one from several by the rules of `as_batch`; videos may differ in size.
+    - `size` is that of the model input and has a height and a width (or is one number for both), for the face is
+      brought to its place by one transform; there is no shortest edge.
+    - `num_frames` and `fps` do not choose frames: all are used, and time is resampled; `fps` corrects what a video says
+      of its rate.
+    - There is nothing to switch off (`do_resize`, `do_rescale`, ...): what is no option of this class is an error.
 
     Args:
         connectivity: as `RcnConfig.connectivity`.
@@ -153,6 +199,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
         margin: added on every side of the face crop, as a part of its side; at 0 it goes from the brows to the chin.
         face_problems: `raise` refuses a clip without a face, with several of similar size, with one that is too small
             or leaves the picture; `flag` prepares what there is and says what is wrong.
+        clip_problems: `flag` says what is doubtful about a clip: that it is damaged, has gaps, is interlaced, that
+            nothing moves in it, that it does not look like one expression; `raise` refuses it.
         interpolation: how time is resampled to T frames where it is not jittered: `linear`, `tim`, or a kernel of
             `temporal_rcn` (appearance and sequence only).
         flow: how motion is measured: `dis`, `farneback` or `tvl1` (geometric only).
@@ -164,9 +212,10 @@ class RcnVideoProcessor(BaseVideoProcessor):
         onset_window: seconds after the onset, from whose frames jitter draws an onset in training (geometric only).
         image_mean, image_std: of the values in [0, 1], for backbones that were trained on normalised pictures.
         face_models: the folder that holds the face models; found by `from_pretrained`, and not saved.
+        budget: what one video may ask of the machine; not saved.
 
     Raises:
-        ValueError: for options outside the above.
+        MerHfError: for options that do not exist, or are outside of the above.
     """
 
     valid_kwargs = RcnVideoKwargs
@@ -179,6 +228,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
     align = "mesh"
     margin = 0.1
     face_problems = "raise"
+    clip_problems = "flag"
     interpolation = "linear"
     flow = "dis"
     magnification = 0.0
@@ -190,26 +240,82 @@ class RcnVideoProcessor(BaseVideoProcessor):
     image_std = 1.0
     resample = None
 
-    def __init__(self, face_models: str | Path = FOLDER, **kwargs: Any) -> None:
+    def __init__(self, face_models: str | Path = FOLDER, budget: Budget = BUDGET, **kwargs: Any) -> None:
+        self._refuse_unknown(kwargs)
+        for name in kwargs.keys() & {"size", "crop_size"}:
+            kwargs[name] = _height_width(kwargs[name], name)
         super().__init__(**kwargs)
-        self.face_models = str(face_models)
+        self.face_models, self.budget = str(face_models), budget
         self._check()
 
+    @classmethod
+    def _refuse_unknown(cls, options: dict[str, Any]) -> None:
+        """Refuse what would be ignored; what transformers writes of its own defaults is let through."""
+        for name, value in options.items():
+            is_default = name in VideosKwargs.__annotations__ and value == getattr(cls, name, None)
+            if name not in OPTIONS and name not in WRITTEN and not is_default:
+                raise MerHfError(f"{name} is no option of RcnVideoProcessor; it has {', '.join(sorted(OPTIONS))}")
+
     def _check(self) -> None:
-        choices = {"connectivity": CHANNELS, "align": ALIGNMENTS, "face_problems": PROBLEMS}
+        choices = {"connectivity": CHANNELS, "align": ALIGNMENTS, "face_problems": PROBLEMS, "clip_problems": PROBLEMS}
         choices |= {"interpolation": INTERPOLATIONS, "flow": FLOW_METHODS}
         for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise MerHfError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
-        if self.num_channels not in CHANNELS[self.connectivity]:
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in known:
+                raise MerHfError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        if self.num_channels not in CHANNELS[self.connectivity] or isinstance(self.num_channels, bool):
             raise MerHfError(
-                f"{self.connectivity} takes {CHANNELS[self.connectivity]} channels, got {self.num_channels}"
+                f"{self.connectivity} takes {CHANNELS[self.connectivity]} channels, got {self.num_channels!r}"
             )
-        for name in ("margin", "magnification", "apex_window", "onset_window"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise MerHfError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        if not _is_number(self.num_frames, 1, float("inf")) or int(self.num_frames) != self.num_frames:
+            raise MerHfError(f"num_frames must be a whole number of 1 or more, got {self.num_frames!r}")
+        for name, (lowest, highest) in LIMITS.items():
+            if not _is_number(getattr(self, name), lowest, highest):
+                raise MerHfError(
+                    f"{name} must be a number of {lowest} or more, to {highest}, got {getattr(self, name)!r}"
+                )
+        band = self.magnification_band
+        is_pair = isinstance(band, list | tuple) and len(band) == 2
+        if not is_pair or not all(_is_number(limit, 0, 1e6) for limit in band) or band[0] >= band[1]:
+            raise MerHfError(f"magnification_band must be [lowest, highest] in Hz, got {band!r}")
+        self._check_sizes()
+        self._check_statistics()
+
+    def _check_sizes(self) -> None:
+        for name in ("size", "crop_size"):
+            setattr(self, name, _height_width(getattr(self, name), name))
+            self.budget.check_size(getattr(self, name)["width"], getattr(self, name)["height"], name)
+        if self.connectivity == "geometric" and min(self.crop_size.values()) < SMALLEST_FLOW:
+            raise MerHfError(f"crop_size must be at least {SMALLEST_FLOW} pixels a side for flow, got {self.crop_size}")
+        values = self.num_frames * self.num_channels * self.size["height"] * self.size["width"]
+        if 4 * values > self.budget.bytes:
+            raise MerHfError(
+                f"a model input of {self.num_frames} frames of {self.size} takes {4 * values >> 20} MiB, more than "
+                f"{self.budget.bytes >> 20}; make it smaller, or pass budget=Budget(bytes=...)"
+            )
+
+    def _check_statistics(self) -> None:
+        for name, lowest in (("image_mean", -1e3), ("image_std", 1e-6)):
+            value = getattr(self, name)
+            values = value if isinstance(value, list | tuple) else [value]
+            if len(values) not in (1, self.num_channels) or not all(_is_number(v, lowest, 1e3) for v in values):
+                raise MerHfError(
+                    f"{name} must be a number, or one for each of {self.num_channels} channels, from {lowest:g} to "
+                    f"1000, got {value!r}"
+                )
 
     # --- the face models travel with the processor ---
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "RcnVideoProcessor":
+        """Load a processor, as transformers does.
+
+        Raises:
+            MerHfError: for a file, or further options, that make none; it says which.
+            OSError: there is none.
+        """
+        with naming(f"the video processor of {pretrained_model_name_or_path}"):
+            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     @classmethod
     def get_video_processor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
@@ -217,8 +323,18 @@ class RcnVideoProcessor(BaseVideoProcessor):
 
         They lie beside this file in mer_hf; but where it came with a model, only Python files were copied here.
         """
-        options, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
-        options.pop("face_models", None)  # no repository says where they lie on this machine
+        named = [name for name in kwargs if name not in (*OPTIONS, *LOADING, "face_models", "budget")]
+        if named and "_from_pipeline" not in kwargs and not kwargs.get("return_unused_kwargs"):
+            cls._refuse_unknown(dict.fromkeys(named))
+        try:
+            options, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
+        except (TypeError, ValueError, RecursionError) as error:  # of transformers, for what is no JSON object
+            raise MerHfError(f"its JSON cannot be read: {error}") from error
+        if not isinstance(options, dict):
+            raise MerHfError(f"its JSON holds a {type(options).__name__}; expected an object of options")
+        for name in ("face_models", "budget"):  # no repository says where files lie on this machine, or what it can do
+            options.pop(name, None)
+        cls._refuse_unknown(options)
         if not all((FOLDER / name).exists() for name in FACE_MODELS):
             source = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
             found = [cached_file(str(pretrained_model_name_or_path), name, **source) for name in FACE_MODELS]
@@ -226,10 +342,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
         return options, unused
 
     def to_dict(self) -> dict[str, Any]:
-        """The options; where the face models lie is a matter of the machine."""
-        options = super().to_dict()
-        options.pop("face_models")
-        return options
+        """The options; where the face models lie, and what a video may ask for, are matters of the machine."""
+        return {name: value for name, value in super().to_dict().items() if name not in ("face_models", "budget")}
 
     def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Save the options and the face models; push both in one commit with `push_to_hub`.
@@ -248,70 +362,109 @@ class RcnVideoProcessor(BaseVideoProcessor):
 
     # --- a clip on its way ---
 
-    def aligned_clip(self, source: Any, apex: int | None = None, fps: float | None = None) -> AlignedClip:
+    def aligned_clip(
+        self,
+        source: Any,
+        apex: int | None = None,
+        fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
+    ) -> AlignedClip:
         """Decode a clip frame by frame and cut out its face; full pictures are never all held in memory.
 
         Args:
             source: a video in any form that `stream_video` takes, from onset to offset.
             apex: index of its apex frame, where it is known.
             fps: frames per second, where the source does not tell, or tells it wrong.
+            start, end: seconds of the part that is the clip, from onset to offset; all of the video by default.
 
         Raises:
-            VideoError: for a video that cannot be read, or a single frame, where there is no motion to see.
+            VideoError: for a video that cannot be read, is longer than the budget, or has a single frame, where there
+                is no motion to see; with `clip_problems="raise"` for anything that is noticed in it.
             FaceError: for a face that cannot be used, with `face_problems="raise"`.
-            ValueError: for an apex outside the clip.
+            MerHfError: for an apex outside the clip.
         """
         geometric = self.connectivity == "geometric"
         size = self.crop_size if geometric else self.size
-        frames, times = _split(stream_video(source, fps, grey=geometric or self.num_channels == 1))
-        opening = list(itertools.islice(frames, RATED))
-        if len(opening) < 2:
-            raise VideoError(f"a clip needs at least 2 frames to show a motion, this one has {len(opening)}")
-        crops, face = align_clip(
-            itertools.chain(opening, frames),
-            (len(opening) - 1) / times[-1],
-            size["height"],
-            size["width"],
-            self.align,
-            self.margin,
-            self.face_problems,
-            Path(self.face_models),
-        )
+        grey, noticed = geometric or self.num_channels == 1, []
+        most = max(2, self.budget.bytes // (size["height"] * size["width"] * (1 if grey else 3)))
+        most = min(most, self.budget.frames)
+        with naming(name_of(source)):
+            stream = stream_video(source, fps, grey, start, end, most, self.budget, noticed)
+            frames, times = _split(stream)
+            opening = list(itertools.islice(frames, RATED))
+            if len(opening) < 2:
+                raise VideoError(f"a clip needs at least 2 frames to show a motion, this one has {len(opening)}")
+            crops, face = align_clip(
+                itertools.chain(opening, frames),
+                (len(opening) - 1) / times[-1],
+                size["height"],
+                size["width"],
+                self.align,
+                self.margin,
+                self.face_problems,
+                Path(self.face_models),
+                self.budget.bytes,
+            )
+            crops, rate, apex = self._evened(crops, np.array(times), apex)
+            self._refuse(noticed)
+            return AlignedClip(crops, rate, apex, face, (*face.problems, *noticed))
+
+    def _evened(self, crops: np.ndarray, seconds: np.ndarray, apex: int | None) -> tuple[np.ndarray, float, int | None]:
+        """Crops at even times, magnified where that is asked for; frames per second; the index of the apex."""
         total = len(crops)
-        if apex is not None and not 0 <= apex < total:
-            raise MerHfError(f"apex is frame {apex} of a clip of {total} frames")
-        seconds = np.array(times)
+        if apex is not None and (not isinstance(apex, numbers.Integral) or not 0 <= apex < total):
+            raise MerHfError(f"apex is frame {apex} of a clip of {total} frames; it must be one of 0 to {total - 1}")
         step = seconds[-1] / (total - 1)
         if np.abs(seconds - step * np.arange(total)).max() > EVEN * step:
             crops = _retimed(crops, seconds)
             apex = None if apex is None else round(seconds[apex] / step)
         if self.magnification:
             crops = magnify(crops, 1 / step, self.magnification, self.magnification_band, self.magnification_wavelength)
-        return AlignedClip(crops, 1 / step, apex, face)
+        return crops, 1 / step, apex
+
+    def _refuse(self, noticed: Sequence[str]) -> None:
+        if noticed and self.clip_problems == "raise":
+            raise VideoError("; ".join(noticed))
 
     def clip_sequence(
-        self, source: Any, apex: int | None = None, fps: float | None = None, windows: bool = False
+        self,
+        source: Any,
+        apex: int | None = None,
+        fps: float | None = None,
+        windows: bool = False,
+        start: float | None = None,
+        end: float | None = None,
     ) -> ClipFrames | ClipMotion:
         """A clip, from onset to offset, before its time is resampled.
 
         Args:
-            source, apex, fps: as for `aligned_clip`; an unknown apex is spotted where it is needed.
+            source, apex, fps, start, end: as for `aligned_clip`; an unknown apex is spotted.
             windows: whether to include the frames around apex and onset that jitter draws from.
 
         Raises:
-            VideoError, FaceError, ValueError: as `aligned_clip`.
+            VideoError, FaceError, MerHfError: as `aligned_clip`.
         """
-        clip = self.aligned_clip(source, apex, fps)
-        if self.connectivity != "geometric":
-            frames = clip.frames[:, None] if clip.frames.ndim == 3 else np.moveaxis(clip.frames, 3, 1)
-            return ClipFrames(frames, clip.face.problems)
-        apex = spot_apex(clip.frames) if clip.apex is None else clip.apex
-        apex = max(1, apex)  # the motion needs a frame before its apex
-        return self._clip_motion(clip, apex, clip.fps if windows else 0.0)
-
-    def _clip_motion(self, clip: AlignedClip, apex: int, fps: float) -> ClipMotion:
-        """Flow from the onset to the frames around the apex, and to those after the onset; to the apex alone at 0 fps."""
+        clip = self.aligned_clip(source, apex, fps, start, end)
         grey = clip.frames
+        if grey.ndim == 4:
+            grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in grey])
+        curve = motion_curve(grey) if clip.apex is None else None
+        apex = max(1, clip.apex if curve is None else apex_of(curve))  # the motion needs a frame before its apex
+        with naming(name_of(source)):
+            doubtful = doubts(grey, clip.fps, apex, curve)
+            self._refuse(doubtful)
+        problems = (*clip.problems, *doubtful)
+        if self.connectivity == "geometric":
+            motion, middle, onsets = self._flow_windows(grey, apex, clip.fps if windows else 0.0)
+            return ClipMotion(motion, middle, onsets, problems)
+        return ClipFrames(grey[:, None] if clip.frames.ndim == 3 else np.moveaxis(clip.frames, 3, 1), problems)
+
+    def _flow_windows(self, grey: np.ndarray, apex: int, fps: float) -> tuple[np.ndarray, int, np.ndarray]:
+        """Flow from the onset to the frames around the apex, the apex's place there, and flow to those after the onset.
+
+        Without a rate, to the apex alone.
+        """
         onsets = range(min(round(self.onset_window * fps) + 1, apex) if fps else 0)
         # as far on one side of the apex as on the other, so that jitter favours neither
         reach = min(round(self.apex_window * fps), apex - len(onsets), len(grey) - 1 - apex)
@@ -324,8 +477,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
                     picture[channel] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
             return pictures
 
-        motion = flows(range(apex - reach, apex + reach + 1))
-        return ClipMotion(motion, reach, flows(onsets), clip.face.problems)
+        return flows(range(apex - reach, apex + reach + 1)), reach, flows(onsets)
 
     def model_input(
         self,
@@ -363,30 +515,44 @@ class RcnVideoProcessor(BaseVideoProcessor):
         videos: Any,
         apex: int | None = None,
         fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
         return_tensors: str = "pt",
         **options: Any,
     ) -> BatchFeature:
         """Model inputs of videos.
 
         Args:
-            videos: a video or a list of them, each in any form that `stream_video` takes.
+            videos: a video or several, see `as_batch`.
             apex: index of the apex frame, where it is known, of every one of the videos.
             fps: frames per second of every one of them, where they do not tell, or tell it wrong.
+            start, end: seconds of the part that is the clip, in every one of them; all of it by default.
             return_tensors: `"pt"` or `"np"`.
             options: of the processor, for this call.
 
         Returns:
             `pixel_values_videos`, (B, T, C, H, W) float32; and, with `face_problems="flag"`, `problems`, a list of
-            texts for each video.
+            texts for each video. Without that, the input is whole as it is (`model(**inputs)`), and what is doubtful
+            about a clip is a warning.
 
         Raises:
             VideoError: for a video that cannot be read, or shows a single frame.
             FaceError: for a face that cannot be used, with `face_problems="raise"`.
-            ValueError: for an option that does not exist, or is out of its range.
+            MerHfError: for an option that does not exist, or is out of its range.
+
+        Warns:
+            UserWarning: for what is doubtful, see `clip_problems`.
         """
         processor = self.with_options(**options)
-        sources, _ = as_batch(videos)
-        sequences = [processor.clip_sequence(source, apex, fps) for source in sources]
+        sources, is_one = as_batch(videos)
+        sequences = []
+        for number, source in enumerate(sources, 1):
+            name = name_of(source) or (None if is_one else f"video {number} of {len(sources)}")
+            with naming(name):
+                sequences.append(processor.clip_sequence(source, apex, fps, start=start, end=end))
+            if processor.face_problems != "flag":
+                for text in sequences[-1].problems:
+                    warnings.warn(f"{name or 'the video'}: {text}", stacklevel=2)
         inputs = [processor.model_input(collate([sequence])) for sequence in sequences]
         features = BatchFeature({"pixel_values_videos": torch.cat(inputs)}, tensor_type=return_tensors)
         if processor.face_problems == "flag":
@@ -394,18 +560,37 @@ class RcnVideoProcessor(BaseVideoProcessor):
         return features
 
     def with_options(self, **options: Any) -> "RcnVideoProcessor":
-        """A processor like this one but for some options.
+        """A processor like this one but for some options, or its budget.
 
         Raises:
-            ValueError: for an option that does not exist, or is out of its range.
+            MerHfError: for an option that does not exist, or is out of its range.
         """
-        unknown = sorted(set(options) - set(self.valid_kwargs.__annotations__))
-        if unknown:
-            raise MerHfError(f"the video processor has no options {unknown}; see RcnVideoProcessor")
+        budget = options.pop("budget", self.budget)
+        self._refuse_unknown({name: value for name, value in options.items() if name not in OPTIONS})
         changed = copy.copy(self)
-        vars(changed).update(options)
+        vars(changed).update(options, budget=budget)
         changed._check()
         return changed
+
+
+def _is_number(value: Any, lowest: float, highest: float) -> bool:
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and lowest <= value <= highest and math.isfinite(value)
+
+
+def _height_width(value: Any, name: str) -> dict[str, int]:
+    """A size as transformers takes it, one number or both -> both by name."""
+    if isinstance(value, list | tuple) and len(value) == 2:
+        value = dict(zip(("height", "width"), value, strict=True))
+    if _is_number(value, 1, 2**20):
+        value = {"height": value, "width": value}
+    named = dict(value) if isinstance(value, Mapping | SizeDict) else {}
+    sides = list(named.values())
+    if sorted(named) != ["height", "width"] or not all(_is_number(v, 1, 2**20) and int(v) == v for v in sides):
+        raise MerHfError(
+            f"{name} must be {{'height': ..., 'width': ...}} in pixels, or one number for both, got {value!r}"
+        )
+    return {"height": int(named["height"]), "width": int(named["width"])}
 
 
 def _split(stream: Iterator[tuple[np.ndarray, float]]) -> tuple[Iterator[np.ndarray], list[float]]:
@@ -422,8 +607,11 @@ def _split(stream: Iterator[tuple[np.ndarray, float]]) -> tuple[Iterator[np.ndar
 
 def _retimed(frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
     """Frames at any growing times -> as many frames at even ones, uint8."""
-    operator = retime_operator(torch.from_numpy(seconds), len(frames))
-    return apply_operator(operator[None], torch.from_numpy(frames)[None])[0].round().byte().numpy()
+    operator, even = retime_operator(torch.from_numpy(seconds), len(frames)).numpy(), np.empty_like(frames)
+    for row, picture in zip(operator, even, strict=True):
+        (used,) = row.nonzero()  # two at most: the whole product would take the square of the length
+        picture[...] = np.rint(np.tensordot(row[used], frames[used].astype(np.float32), 1))
+    return even
 
 
 def _apex_motion(batch: MotionBatch, jitter: TemporalJitter | None, generator: torch.Generator | None) -> Tensor:
