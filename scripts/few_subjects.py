@@ -16,9 +16,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from mer_hf import RcnForVideoClassification, RcnVideoProcessor, load_corpus
+from mer_hf import RcnForVideoClassification, load_corpus
 from mer_hf.drawn.embedded import synthesize
-from mer_hf.hub.packaged import PACKAGED
+from mer_hf.hub.models import open_model
 from mer_hf.metrics import scores
 from mer_hf.training.clips import samples
 from mer_hf.training.recipe import parse_recipe
@@ -32,9 +32,7 @@ PACKAGED, CLIPS, AVERAGE, JOINT = "packaged, as it is", "clips only", "their ave
 def measure(corpus: Path, seeds: int, num_proc: int) -> Iterator[dict]:
     """UF1 of every way on the held-out subjects: `way`, `subjects`, `seed`, `uf1`."""
     dataset = load_corpus("synthetic", corpus, num_proc=num_proc)
-    packaged, processor = (
-        kind.from_pretrained(PACKAGED["default"]) for kind in (RcnForVideoClassification, RcnVideoProcessor)
-    )
+    packaged, processor = open_model("default")
     clips = samples(dataset, processor, num_proc)
     names = sorted(set(dataset["subject"]))
     held_out = [clip for clip, subject in zip(clips, dataset["subject"], strict=True) if subject in names[POOL:]]

@@ -21,6 +21,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.pipeline_rcn import TASK, MicroExpressionClassificationPipeline
 from mer_hf.rcn.video_processing_rcn import FACE_MODELS, RcnVideoProcessor
 
+
 def save_model_folder(model: RcnForVideoClassification, processor: RcnVideoProcessor, folder: str | Path) -> Path:
     """Save all that a pushed model needs: weights, configurations, and the code that loads them.
 
