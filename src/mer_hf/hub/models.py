@@ -1,7 +1,7 @@
 """Models by name: a name -> a folder -> the model and its processor.
 
-A name is that of a model in the package (`default`), of a folder (what `pipe.save_pretrained` wrote, or the output folder
-of a run, whose `model/` is meant), or of a model on the Hub (`user/name`).
+A name is that of a model in the package (`default`), of a folder (what `pipe.save_pretrained` wrote, or the output
+folder of a run, whose `model/` is meant), or of a model on the Hub (`user/name`).
 """
 
 from pathlib import Path

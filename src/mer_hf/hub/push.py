@@ -1,7 +1,7 @@
 """A model goes to the Hub: a folder, or a model in memory -> whole, with a card -> one commit.
 
-What goes by `push_to_hub` of a pipeline, a model or a processor is the same files; only from here they are checked, have a
-card, and replace all parts of the model that was there before.
+What goes by `push_to_hub` of a pipeline, a model or a processor is the same files; only from here they are checked,
+have a card, and replace all parts of the model that was there before.
 """
 
 import tempfile

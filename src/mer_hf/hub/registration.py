@@ -3,9 +3,10 @@
     import mer_hf
     from transformers import pipeline  # knows "micro-expression-classification"
 
-transformers has no entry points for packages, and its registries come with torch. Asking for them on every `import mer_hf`
-would take @@ s instead of @@ s (@@), for `mer_hf.metrics` and `mer-hf --help` too. So an import hook
-registers a class when its registry is loaded: before anyone can look into it, and only in programs that use it.
+transformers has no entry points for packages, and its registries come with torch. Filling them on every
+`import mer_hf` takes 7.5 s of processor time (`import transformers` alone 1.1 s), for `mer_hf.metrics` and
+`mer-hf --help` too. As it is it takes .07 s: an import hook registers each class when its registry is loaded, before
+anyone can look into it, and only in programs that use it.
 """
 
 import sys
@@ -15,9 +16,9 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-# `register_for_auto_class` makes every `save_pretrained`, the Trainer's included, write the code files and `auto_map` with
-# the weights. Where mer_hf is imported, transformers prefers the registered classes to those files, without asking and
-# whatever `trust_remote_code` says. Each function asks only for what its registry needs: others may be half imported.
+# `register_for_auto_class` makes every `save_pretrained`, the Trainer's included, write the code files and `auto_map`
+# with the weights. Where mer_hf is imported, transformers prefers the registered classes to those files, without asking
+# and whatever `trust_remote_code` says. Each function asks only for what its registry needs; others may be half loaded.
 
 
 def _register_config() -> None:
