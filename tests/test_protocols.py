@@ -240,7 +240,7 @@ def test_a_corpus_held_out_is_tested_on_people_that_nobody_trained_on(rows):
 def test_one_corpus_can_be_tested_by_training_on_others():
     corpora, subjects = ["a", "b", "c", "b", "smic", "smic-vis"], ["1", "2", "3", "4", "5", "5"]
     assert train_on_others(corpora, subjects, ["b", "smic"]) == Fold("b+smic", (0, 2), (1, 3, 4))
-    with pytest.raises(MerHfError, match="no corpus .*'d'.*a, b, c"):
+    with pytest.raises(MerHfError, match=r"no corpus .*'d'.*a, b, c"):
         train_on_others(corpora, subjects, ["d"])
     with pytest.raises(MerHfError, match="Nobody is left"):
         train_on_others(["a", "b"], ["1", "2"], ["a", "b"])
@@ -256,5 +256,5 @@ def test_cd6me_holds_each_of_its_six_corpora_out_in_its_own_order():
     for fold in folds:  # as a frame of clips is split by the column "dataset" there
         assert fold.test == tuple(row for row, corpus in enumerate(corpora) if corpus == fold.name)
         assert fold.train == tuple(row for row, corpus in enumerate(corpora) if corpus != fold.name)
-    with pytest.raises(MerHfError, match="CD6ME is of casme, .*; found casme3"):
+    with pytest.raises(MerHfError, match=r"CD6ME is of casme, .*; found casme3"):
         cd6me(corpora[:4], subjects[:4])

@@ -191,7 +191,7 @@ of F1 on the clips of all folds together, 0 for one that no clip shows; see `met
 
 
 def cd6me(corpora: Sequence[str], subjects: Sequence[str]) -> list[Fold]:
-    """The six folds of CD6ME (Varanka et al., IEEE TAC 2023): each corpus is tested once, the other five are trained on.
+    """The six folds of CD6ME (Varanka et al., IEEE TAC 2023): each corpus is tested, the others are trained on.
 
     Args:
         corpora: The corpus of every row, the six of `CD6ME`.

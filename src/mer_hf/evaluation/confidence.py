@@ -1,6 +1,6 @@
 """How far a score can be believed, and when a model should rather say nothing.
 
-logits and labels of inner folds -> temperature -> probabilities -> abstain_below; calibration and risk_coverage show both
+logits, labels of inner folds -> temperature -> probabilities -> abstain_below; calibration, risk_coverage show both
 
 Nothing here may see a held-out clip: a temperature or threshold that is reported with a held-out score is fitted on
 predictions for the clips of inner folds of the training side.
