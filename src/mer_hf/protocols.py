@@ -1,6 +1,7 @@
 """Who is held out: subjects or clips in, folds of row indices out, and nothing else.
 
-Rows are counted in the order in which they are given. Every row is tested exactly once over the folds of a protocol.
+Rows are counted in the order in which they are given. Every row is tested exactly once over the folds of a protocol
+(but for `train_on_others`, a single fold).
 """
 
 import difflib
@@ -37,7 +38,7 @@ def leave_one_subject_out(subjects: Sequence[str]) -> list[Fold]:
         subjects: The subject of every row.
 
     Raises:
-        ValueError: A row has no subject, or there are fewer than two subjects.
+        MerHfError: A row has no subject, or there are fewer than two subjects.
     """
     rows = _rows_by_subject(subjects)
     return [_fold(subject, held_out, len(subjects)) for subject, held_out in rows.items()]
@@ -52,7 +53,7 @@ def leave_one_video_out(clip_ids: Sequence[str]) -> list[Fold]:
         clip_ids: The id of every row.
 
     Raises:
-        ValueError: Clip ids repeat, or there are fewer than two clips.
+        MerHfError: Clip ids repeat, or there are fewer than two clips.
     """
     names = [str(clip_id) for clip_id in clip_ids]
     repeated = [name for name, rows in Counter(names).items() if rows > 1]
@@ -79,27 +80,136 @@ def subject_k_fold(subjects: Sequence[str], k: int, seed: int = 0) -> list[Fold]
         seed: Equal seeds give equal folds.
 
     Raises:
-        ValueError: A row has no subject, there are fewer than two subjects, or k is out of its range.
+        MerHfError: A row has no subject, there are fewer than two subjects, or k is out of its range.
     """
     rows = _rows_by_subject(subjects)
-    if not 2 <= k <= len(rows):
-        raise MerHfError(
-            f"{k} folds of {len(rows)} subjects: the number of folds must be from 2 to the number of subjects."
-        )
-    dealt = list(rows)
-    random.Random(seed).shuffle(dealt)
-    dealt.sort(key=lambda subject: -len(rows[subject]))
+    _check_folds(k, len(rows))
     held_out: list[list[int]] = [[] for _ in range(k)]
-    for subject in dealt:
+    for subject in _dealt(rows, seed):
         min(held_out, key=len).extend(rows[subject])
     return [_fold(f"fold-{number}", indices, len(subjects)) for number, indices in enumerate(held_out)]
+
+
+def balanced_k_fold(subjects: Sequence[str], labels: Sequence[int], k: int, seed: int = 0) -> list[Fold]:
+    """K folds of whole subjects in which each class has about the same number of clips: `fold-0`, `fold-1`, ...
+
+    Subjects are dealt from the one with the most clips to the one with the fewest, each to the fold where it brings
+    the counts of its classes nearest to the fold's share of them. With one class this is `subject_k_fold`. No fold is
+    without a subject. The seed decides among subjects of the same size, and the order of rows does not matter.
+
+    Args:
+        subjects: The subject of every row.
+        labels: The class of every row.
+        k: The number of folds, from 2 to the number of subjects.
+        seed: Equal seeds give equal folds.
+
+    Raises:
+        MerHfError: As `subject_k_fold`; there is not a label for every row.
+    """
+    rows = _rows_by_subject(subjects)
+    _check_folds(k, len(rows))
+    if len(labels) != len(subjects):
+        raise MerHfError(f"{len(labels)} labels and {len(subjects)} subjects: every row needs one of each.")
+    shown = {subject: Counter(labels[row] for row in held) for subject, held in rows.items()}
+    wanted = {label: count / k for label, count in Counter(labels).items()}
+    counts: list[Counter] = [Counter() for _ in range(k)]
+    held_out: list[list[int]] = [[] for _ in range(k)]
+    for left, subject in zip(range(len(rows), 0, -1), _dealt(rows, seed), strict=True):
+        empty = [number for number in range(k) if not held_out[number]]
+        choice = empty if len(empty) == left else range(k)  # the last subjects are kept for the folds without one
+
+        def worse(number: int, subject: str = subject) -> tuple[float, int]:
+            # how much farther from its share the fold comes; a rare class counts as much as a frequent one
+            added = shown[subject]
+            change = sum(
+                ((counts[number][label] + n - wanted[label]) ** 2 - (counts[number][label] - wanted[label]) ** 2)
+                / wanted[label] ** 2
+                for label, n in added.items()
+            )
+            return change, len(held_out[number])
+
+        best = min(choice, key=worse)
+        counts[best] += shown[subject]
+        held_out[best].extend(rows[subject])
+    return [_fold(f"fold-{number}", indices, len(subjects)) for number, indices in enumerate(held_out)]
+
+
+def hold_one_corpus_out(corpora: Sequence[str], subjects: Sequence[str]) -> list[Fold]:
+    """HDE, hold one database out: one fold a corpus, named after it, in the order in which they first appear.
+
+    The order is that of the cross-dataset validation of CD6ME. People who are in a held-out corpus too (SMIC HS, VIS
+    and NIR recorded the same) are in neither side of its fold's training.
+
+    Args:
+        corpora: The corpus of every row.
+        subjects: The subject of every row; one name for one person in all corpora.
+
+    Raises:
+        MerHfError: Fewer than two corpora, a row without a subject, or a corpus whose people are all there is.
+
+    Source: See et al., MEGC 2019 (HDE); Varanka et al., Data Leakage and Evaluation Issues in Micro-Expression
+    Analysis, IEEE TAC 2023 (CD6ME).
+    """
+    names = list(dict.fromkeys(corpora))
+    if len(names) < 2:
+        raise MerHfError(f"Holding a corpus out needs at least two of them; found {names or 'none'}.")
+    return [train_on_others(corpora, subjects, [name]) for name in names]
+
+
+def train_on_others(corpora: Sequence[str], subjects: Sequence[str], tested: Sequence[str]) -> Fold:
+    """Cross-corpus: test on some corpora, train on the clips of other people in the others; named `a+b`.
+
+    Args:
+        corpora: The corpus of every row.
+        subjects: The subject of every row; one name for one person in all corpora.
+        tested: Corpora that are held out.
+
+    Raises:
+        MerHfError: A held-out corpus has no rows, or nobody is left to train on.
+    """
+    _rows_by_subject(subjects)
+    unknown = [name for name in tested if name not in set(corpora)]
+    if unknown or not tested:
+        raise MerHfError(
+            f"There is no corpus {unknown or 'named'}; the corpora are {', '.join(dict.fromkeys(corpora))}."
+        )
+    test = [row for row, corpus in enumerate(corpora) if corpus in tested]
+    people = {subjects[row] for row in test}
+    train = tuple(row for row, subject in enumerate(subjects) if corpora[row] not in tested and subject not in people)
+    if not train:
+        raise MerHfError(f"Nobody is left to train on: all people are in {', '.join(tested)}.")
+    return Fold("+".join(tested), train, tuple(test))
+
+
+CD6ME = ("casme", "casme2", "samm", "4dme", "mmew", "casme3")
+"""The six corpora of the cross-dataset validation of tvaranka/meb, each held out once, in this order: all clips of each
+(of CAS(ME)^3, part A)."""
+
+CD6ME_ACTION_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)
+"""Its targets: 12 action units of each clip, none where none of them was coded. Its score is the mean over all of them
+of F1 on the clips of all folds together, 0 for one that no clip shows; see `metrics.action_unit_scores`."""
+
+
+def cd6me(corpora: Sequence[str], subjects: Sequence[str]) -> list[Fold]:
+    """The six folds of CD6ME (Varanka et al., IEEE TAC 2023): each corpus is tested, the others are trained on.
+
+    Args:
+        corpora: The corpus of every row, the six of `CD6ME`.
+        subjects: The subject of every row.
+
+    Raises:
+        MerHfError: The corpora are not these six.
+    """
+    if set(corpora) != set(CD6ME):
+        raise MerHfError(f"CD6ME is of {', '.join(CD6ME)}; found {', '.join(dict.fromkeys(corpora))}.")
+    return [train_on_others(corpora, subjects, [name]) for name in CD6ME]
 
 
 def select_folds(folds: Sequence[Fold], names: Sequence[str]) -> list[Fold]:
     """The folds with these names, in the order of the names.
 
     Raises:
-        ValueError: A name is unknown; the message lists the known ones and the nearest.
+        MerHfError: A name is unknown; the message lists the known ones and the nearest.
     """
     by_name = {fold.name: fold for fold in folds}
     for name in names:
@@ -120,6 +230,20 @@ def _rows_by_subject(subjects: Sequence[str]) -> dict[str, list[int]]:
     if len(rows) < 2:
         raise MerHfError(f"Holding subjects out needs at least two of them; found {list(rows) or 'none'}.")
     return dict(sorted(rows.items()))
+
+
+def _check_folds(k: int, subjects: int) -> None:
+    if not 2 <= k <= subjects:
+        raise MerHfError(
+            f"{k} folds of {subjects} subjects: the number of folds must be from 2 to the number of subjects."
+        )
+
+
+def _dealt(rows: dict[str, list[int]], seed: int) -> list[str]:
+    """Subjects from the one with the most clips to the one with the fewest, those of one size in random order."""
+    dealt = list(rows)
+    random.Random(seed).shuffle(dealt)
+    return sorted(dealt, key=lambda subject: -len(rows[subject]))
 
 
 def _fold(name: str, held_out: Sequence[int], num_rows: int) -> Fold:

@@ -1,0 +1,58 @@
+"""`mer-hf audit`: what leaks in a dataset or in the predictions of a run."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mer_hf.errors import MerHfError
+
+if TYPE_CHECKING:
+    from mer_hf.evaluation.audit import Audit
+
+HELP = "find what leaks in a dataset or in a run"
+DESCRIPTION = """\
+Look for what makes a score too good: nearly the same clip under two subjects or two names, one subject in two
+spellings, people who are in several corpora, clips that lie in another clip's interval, a class that one
+subject alone shows, subjects on both sides of a fold. Exit status 1 where something is found.
+
+SOURCE is a corpus by name (with --data-dir), the folder of a saved datasets.Dataset, or the folder of a run or
+a table of predictions, whose names and folds are looked at."""
+EXAMPLE = "mer-hf audit casme2 --data-dir /data/CASME2"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command to its parser."""
+    parser.add_argument("source", metavar="SOURCE", help="a corpus, a saved dataset, a run, or predictions.csv")
+    parser.add_argument("--data-dir", type=Path, help="folder of the corpus")
+    parser.add_argument("--label-set", default="3class", help="classes of the corpus (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print what was found."""
+    from mer_hf.evaluation.audit import audit_lines
+
+    audit = _audited(arguments)
+    print(json.dumps(audit.to_dict(), indent=2) if arguments.json else "\n".join(audit_lines(audit)))
+    return 1 if audit.findings else 0
+
+
+def _audited(arguments: argparse.Namespace) -> "Audit":
+    from mer_hf.corpora import CORPORA, load_corpus
+    from mer_hf.evaluation.audit import Audit, audit_dataset, audit_names
+    from mer_hf.evaluation.predictions import read_predictions
+
+    path = Path(arguments.source)
+    if arguments.source in CORPORA:
+        return audit_dataset(load_corpus(arguments.source, arguments.data_dir, arguments.label_set))
+    if path.suffix == ".csv" or (path / "predictions.csv").exists():
+        table = read_predictions(path)
+        return Audit(audit_names(table), table.clip_id.nunique())
+    if (path / "dataset_info.json").exists():
+        from datasets import load_from_disk
+
+        return audit_dataset(load_from_disk(str(path)))
+    raise MerHfError(
+        f"{arguments.source} is neither a corpus ({', '.join(CORPORA)}), nor the folder of a saved dataset or of a run"
+    )
