@@ -1,7 +1,8 @@
+import datetime
 import logging
-import sys
 from pathlib import Path
 
+import openpyxl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from mer_hf.corpora.sheets import (
     find_sheet,
     parse_annotation,
     read_corrections,
+    read_pages,
     read_sheet,
 )
 
@@ -130,7 +132,6 @@ def test_a_page_that_is_missing_is_named_beside_those_there_are(tmp_path):
 
 
 def test_a_sheet_of_the_old_format_is_read():
-    pytest.importorskip("python_calamine")
     records = read_sheet(Path(__file__).with_name("CASME-coded-20190721.xls"), Casme.layouts[0].columns)
     assert [(record["subject"], record["name"], record["onset"], record["apex"]) for record in records] == [
         ("1", "EP01_12", "73", "81"),
@@ -138,12 +139,52 @@ def test_a_sheet_of_the_old_format_is_read():
     ]
 
 
-def test_a_sheet_of_the_old_format_says_which_package_reads_it(tmp_path, monkeypatch):
-    old = tmp_path / "sheet.xls"
-    old.write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512))
-    monkeypatch.setitem(sys.modules, "python_calamine", None)  # as if it were not installed
-    with pytest.raises(AnnotationError, match=rf"{old}.*pip install .mer-hf\[xls\]"):
-        read_sheet(old, COLUMNS)
+@pytest.mark.parametrize("old_format", [False, True])
+def test_a_damaged_sheet_whose_cells_lie_too_far_apart_is_refused_before_they_are_held(tmp_path, old_format):
+    if old_format:  # the last row is before the first
+        content = Path(__file__).with_name("CASME-coded-20190721.xls").read_bytes()
+        place = content.index(b"\x00\x02\x0e\x00")
+        content = content[: place + 5] + b"\xff" + content[place + 6 :]
+        (tmp_path / "sheet").write_bytes(content)
+    else:
+        book = openpyxl.Workbook()
+        book.active["XFD1048576"] = "far"
+        book.save(tmp_path / "sheet")
+    with pytest.raises(AnnotationError, match=r"sheet cannot be read.*room for [0-9]+ cells; at most 20000000"):
+        read_sheet(tmp_path / "sheet", COLUMNS)
+
+
+def test_numbers_dates_and_text_of_a_cell_are_the_text_that_a_reader_sees(tmp_path):
+    cells = {1: "1", 46.0: "46", "46.00": "46", 1.5: "1.5", 123456789012: "123456789012", "=1+2": ""}
+    cells |= {" 4+7 ": "4+7", "007": "007", datetime.date(2019, 7, 4): "2019-07-04", "\t": "", "end": "end"}
+    sheet = write_sheet(tmp_path / "sheet.xlsx", list(cells))
+    assert read_pages(sheet)["Sheet1"] == [list(cells.values())]  # nothing has computed the formula
+
+
+def test_a_chart_is_no_page(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["a"])
+    book.create_chartsheet("chart").add_chart(openpyxl.chart.BarChart())
+    book.save(tmp_path / "sheet.xlsx")
+    assert read_pages(tmp_path / "sheet.xlsx") == {"Sheet": [["a"]]}
+
+
+def test_a_subject_that_is_merged_over_rows_stands_in_each_of_them(tmp_path):
+    book = openpyxl.Workbook()
+    page = book.active
+    page.append(["a title over all columns"])
+    page.append(HEADER)
+    for row in (ROWS[1], (None, *ROWS[2][1:]), (None,) * 7, ROWS[0]):
+        page.append(row)
+    page.merge_cells("A1:G1")
+    page.merge_cells("A3:A5")  # the last of them has no clip
+    book.save(tmp_path / "sheet.xlsx")
+    records = read_sheet(tmp_path / "sheet.xlsx", COLUMNS)
+    assert [(record["subject"], record["onset"]) for record in records] == [
+        ("007", "98"),
+        ("007", "9"),
+        ("006", "5562"),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"<html>please log in</html>"])

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import Array3D, ClassLabel, Dataset, Features, Image, List, Value
+from mer_hf.corpora.replicas import REPLICAS, replicate
 from PIL import Image as Picture
 
 from mer_hf.corpora import CORPORA, load_corpus
-from mer_hf.corpora.replicas import REPLICAS, replicate
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.audit import audit_dataset, audit_lines, audit_names, person
 

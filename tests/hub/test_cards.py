@@ -15,6 +15,7 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from mer_hf.training.results import circumstances
 
 from hostile import TEXTS
 from mer_hf.commands import main
@@ -25,7 +26,6 @@ from mer_hf.hub.cards import without_paths, write_card
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.drawn import drawn_config, score_drawn
 from mer_hf.training.recipe import parse_recipe
-from mer_hf.training.results import circumstances
 
 HUB_CARDS = Path(__file__).parents[2] / "hub_cards"
 CLASSES = ["negative", "positive", "surprise"]

@@ -22,6 +22,8 @@ COMMANDS = {
     "train": "train and test a model by a recipe",
     "score": "score a saved model on a corpus",
     "scores": "score the predictions of a run, or of another system",
+    "compare": "whether two systems differ by more than chance",
+    "audit": "what leaks in a dataset",
     "push": "put a trained model on the Hub",
 }
 OF_A_RECIPE = ("train", "prepare")

@@ -2,17 +2,19 @@
 
 import csv
 import fnmatch
+import functools
 import io
 import logging
-import math
 import re
+import struct
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum
 
 from mer_hf.corpora.errors import AnnotationError
 from mer_hf.corpora.frames import entries, levels
@@ -30,6 +32,12 @@ DEEPEST_SHEET = 4
 
 # How a file of the format before .xlsx begins, whatever its name.
 OLD_FORMAT = b"\xd0\xcf\x11\xe0"
+
+# A released sheet has some thousands of cells. What is larger than this is damaged, or meant to do harm.
+MOST_CELLS = 20_000_000
+MOST_BYTES = 2**28
+XLSX_PLACE = re.compile(rb"""\br=["']([A-Z]{0,3})([0-9]{1,7})["']""")  # of a cell, `B7`, or of a row, `7`
+XLS_DIMENSIONS = re.compile(rb"\x00\x02\x0e\x00(.{12})", re.DOTALL)  # from row to row, from column to column
 
 # What the sheets write where a frame is not known.
 NOT_KNOWN = ("", "/", "\\", "-")
@@ -133,32 +141,62 @@ def find_sheet(data_dir: Path, patterns: Sequence[str]) -> Path | None:
 def read_pages(sheet: Path) -> dict[str, list[list[str]]]:
     """All pages of a workbook as rows of text; a whole number is written without a point, a blank cell is "".
 
+    A cell that is merged over several rows stands in each of them that holds anything else; of one that is merged over
+    several columns the first has it.
+
     Raises:
         AnnotationError: The file cannot be read.
     """
     try:
-        # from memory, for `datasets` puts its own read_excel into the modules of builders, which leaves files open
         content = sheet.read_bytes()
-        engine = "calamine" if content.startswith(OLD_FORMAT) else "openpyxl"
-        pages = pd.read_excel(
-            io.BytesIO(content), sheet_name=None, header=None, dtype=object, keep_default_na=False, engine=engine
-        )
-    except ImportError as error:
-        raise AnnotationError(
-            f'{sheet} is in the old .xls format, which needs one more package: `pip install "mer-hf[xls]"`, or save '
-            "the sheet as .xlsx beside it."
-        ) from error
-    except Exception as error:  # each of the readers below pandas fails in its own way
+        _check_extent(content)
+        with CalamineWorkbook.from_filelike(io.BytesIO(content)) as book:
+            tables = [page.name for page in book.sheets_metadata if page.typ == SheetTypeEnum.WorkSheet]  # not charts
+            return {name: _rows(book.get_sheet_by_name(name)) for name in tables}
+    except (OSError, CalamineError, zipfile.BadZipFile) as error:
         raise AnnotationError(f"{sheet} cannot be read as a spreadsheet ({error}). Is the file complete?") from error
-    return {
-        str(name): [[_cell_text(cell) for cell in row] for row in page.itertuples(index=False)]
-        for name, page in pages.items()
-    }
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what calamine says of some damaged files; it is no Exception
+            raise
+        raise AnnotationError(f"{sheet} cannot be read as a spreadsheet. Is the file complete?") from error
 
 
-def _cell_text(cell: Any) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
-        return ""
+def _check_extent(content: bytes) -> None:
+    """Refuse a workbook whose cells lie so far apart that calamine, which holds all between them, ends the process."""
+    if content.startswith(OLD_FORMAT):
+        extents = [struct.unpack("<IIHH", found) for found in XLS_DIMENSIONS.findall(content)]
+        # a first that comes after the last is damage, and to calamine the largest number there is
+        cells = [(bottom - top) % 2**32 * ((right - left) % 2**16) for top, bottom, left, right in extents]
+    else:
+        cells = []
+        with zipfile.ZipFile(io.BytesIO(content)) as parts:
+            for part in parts.infolist():
+                if part.file_size > MOST_BYTES:
+                    raise CalamineError(f"{part.filename} has {part.file_size} bytes")
+                places = XLSX_PLACE.findall(parts.read(part))
+                columns = max(map(_column_number, {letters for letters, _ in places}), default=0)
+                cells.append(columns * max((int(row) for _, row in places), default=0))
+    if max(cells, default=0) > MOST_CELLS:
+        raise CalamineError(f"a page has room for {max(cells)} cells; at most {MOST_CELLS} are read")
+
+
+def _column_number(letters: bytes) -> int:
+    """`A` -> 1, `AA` -> 27."""
+    return functools.reduce(lambda number, letter: 26 * number + letter - ord("A") + 1, letters, 0)
+
+
+def _rows(page: CalamineSheet) -> list[list[str]]:
+    rows = [[_cell_text(cell) for cell in row] for row in page.to_python(skip_empty_area=False)]
+    for (top, column), (bottom, _) in page.merged_cell_ranges or ():
+        for row in rows[top + 1 : bottom + 1]:
+            if any(row):
+                row[column] = rows[top][column]
+    return rows
+
+
+def _cell_text(cell: object) -> str:
+    if isinstance(cell, float) and cell.is_integer():  # as calamine has all numbers
+        cell = int(cell)
     # numbers may stand in a sheet as text, and whole ones as 46.0
     return re.sub(r"^(\d+)\.0+$", r"\1", str(cell).strip())
 

@@ -251,7 +251,7 @@ class RcnConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         """Refuse what the classes above would act on before anything is validated.
 
-        And take `custom_pipelines` only where this file came with a model: `pipeline()` follows that key before it looks
+        `custom_pipelines` is taken only where this file came with a model: `pipeline()` follows it before it looks
         among its own tasks, and then demands `trust_remote_code`. Where mer_hf is installed its task is registered, and
         needs no such lead; `save_pretrained` of the pipeline writes it.
         """

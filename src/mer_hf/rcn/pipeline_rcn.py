@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from .errors_rcn import MerHfError
 from .sources_rcn import Budget, as_batch, name_of, naming
-from .video_processing_rcn import collate_sequences
+from .video_processing_rcn import collate
 
 TASK = "micro-expression-classification"
 logger = logging.get_logger(__name__)
@@ -147,13 +147,13 @@ class MicroExpressionClassificationPipeline(Pipeline):
             source, name = source.source, source.name
         try:
             with naming(name):
-                sequence = processor.clip_sequence(source, fps=fps, start=start, end=end)
+                clip = processor.clip_sequence(source, fps=fps, start=start, end=end)
         except MerHfError as error:
             size = processor.size["height"], processor.size["width"]
             empty = torch.zeros(1, processor.num_frames, processor.num_channels, *size, dtype=self.dtype)
             return {"pixel_values_videos": empty, "problems": [None], "failure": [error]}
-        pixels = processor.model_input(**collate_sequences([sequence])).to(self.dtype)
-        problems = list(sequence.problems)
+        pixels = processor.model_input(collate([clip])).to(self.dtype)
+        problems = list(clip.problems)
         if not problems and processor.face_problems != "flag":
             problems = None
         return {"pixel_values_videos": pixels, "problems": [problems], "failure": [None]}

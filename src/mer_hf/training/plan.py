@@ -18,6 +18,7 @@ from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
 from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.clips import check_dataset, ready_input, with_classes, with_identity
 from mer_hf.training.recipe import DRAWN, Recipe
@@ -215,7 +216,8 @@ def _check_comparable(config: RcnConfig, companion: Recogniser | None) -> None:
 
 def _check_unseen(saved: Recogniser | None, dataset: Dataset) -> None:
     """Refuse a saved model that has seen the clips on which it would be scored."""
-    seen = set() if saved is None else {*(saved.model.config.training_subjects or ())} & set(dataset["subject"])
+    known = () if saved is None else saved.model.config.training_subjects or ()
+    seen = {subject_name(subject) for subject in known} & set(dataset["subject"])
     if seen:
         raise RunError(
             f"the saved model was trained on {len(seen)} of the subjects that are held out here, such as {min(seen)}; "
