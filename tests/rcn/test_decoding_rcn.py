@@ -1,5 +1,6 @@
 import http.server
 import io
+import re
 import socket
 import struct
 import threading
@@ -14,7 +15,7 @@ import torch
 from PIL import Image
 
 from mer_hf.rcn import decoding_rcn
-from mer_hf.rcn.decoding_rcn import Video, VideoError, as_batch, load_video, stream_video
+from mer_hf.rcn.decoding_rcn import Budget, VideoError, load_video, stream_video
 
 HEIGHT, WIDTH = 48, 64
 
@@ -59,6 +60,7 @@ def media(tmp_path_factory):
         container.mux(stream.encode())
     (folder / "text.mp4").write_text("This is not a video.\n" * 50)
     (folder / "empty.mp4").touch()
+    (folder / "sub").mkdir()
     for index in range(3):
         Image.fromarray(scene(index)).save(folder / f"img{index}.png")
     return folder
@@ -88,7 +90,8 @@ def test_colour_is_red_green_blue(media):
 
 def test_variable_frame_rate_is_honoured(tmp_path):
     milliseconds = [100, 105, 110, 115, 315, 320, 325, 330, 335, 1335]
-    video = load_video(encode(tmp_path / "v.mkv", milliseconds=milliseconds))
+    with pytest.warns(UserWarning, match="no frames for 1.00 s from 0.24 s on"):
+        video = load_video(encode(tmp_path / "v.mkv", milliseconds=milliseconds))
     np.testing.assert_allclose(video.times, (np.array(milliseconds) - 100) / 1000, atol=1e-9)
 
 
@@ -153,7 +156,7 @@ def test_a_container_without_a_frame_is_an_error(tmp_path):
     ("name", "message"),
     [
         ("missing.mp4", "does not exist"),
-        ("", "is a folder; pass a video file, or the list of its images"),
+        ("sub", "is a folder without images; pass a video file"),
         ("empty.mp4", "is empty"),
         ("text.mp4", "cannot be decoded as a video"),
         ("sound.m4a", r"no video stream \(streams found: audio\)"),
@@ -260,7 +263,7 @@ def test_frames_come_before_a_damaged_one_is_met(media):
 def test_times_always_grow(tmp_path):
     """Damaged containers repeat times, or go back; what follows needs a rate."""
     path = encode(tmp_path / "odd.mkv", codec="ffv1", frames=6, milliseconds=[0, 40, 41, 42, 300, 340])
-    times = [seconds for _, seconds in stream_video(path)]
+    times = [seconds for _, seconds in stream_video(path, problems=[])]
     assert np.diff(times).min() > 0
 
 
@@ -326,9 +329,8 @@ def test_an_address_without_a_video_is_an_error_that_names_it(address, page, mes
 
 
 def test_a_download_is_limited_in_size_and_time(address, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(VideoError, match="larger than"):
-        patch.setattr(decoding_rcn, "DOWNLOAD_LIMIT", 1000)
-        load_video(address + "/clip.mp4")
+    with pytest.raises(VideoError, match="larger than"):
+        load_video(address + "/clip.mp4", budget=Budget(bytes=1000))
     monkeypatch.setattr(decoding_rcn, "DOWNLOAD_DEADLINE", -1)
     with pytest.raises(VideoError, match="takes longer than"):
         load_video(address + "/clip.mp4")
@@ -353,112 +355,234 @@ def test_an_improper_address_is_an_error(url):
         load_video(url)
 
 
-# --- arrays ---
+# --- as the file asks to be shown ---
 
 
-def test_arrays_and_tensors_of_any_layout_become_rgb():
-    grey = np.random.default_rng(0).integers(0, 256, (5, 20, 30), dtype=np.uint8)
-    colour = np.repeat(grey[..., None], 3, axis=-1)
-    alpha = np.concatenate([colour, np.zeros_like(grey)[..., None]], axis=-1)
-    tensor = torch.from_numpy(colour)
-    for source in (grey, grey[..., None], colour, alpha, tensor, tensor.permute(0, 3, 1, 2), list(grey), list(colour)):
-        video = load_video(source)
-        np.testing.assert_array_equal(video.frames, colour)
-        np.testing.assert_allclose(video.times, np.arange(5) / 25)
+def write(path, codec="libx264", ratio=None, matrix=None, small=None, picture=scene, **options):
+    """Forty frames of a scene; before them, where `small` is given, one of 16 x 16 in a stream of that kind."""
+    with av.open(str(path), "w") as container:
+        if small is not None:
+            thumbnail = container.add_stream("mjpeg", rate=25)
+            thumbnail.width, thumbnail.height, thumbnail.pix_fmt = 16, 16, "yuvj420p"
+            thumbnail.disposition = small
+        stream = container.add_stream(codec, rate=25, options=options)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        if ratio is not None:
+            stream.codec_context.sample_aspect_ratio = ratio
+        if matrix is not None:
+            stream.set_display_matrix(matrix)
+        if small is not None:
+            black = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")
+            container.mux(thumbnail.encode(black))
+            container.mux(thumbnail.encode())
+        for index in range(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
+        container.mux(stream.encode())
+    return path
 
 
-@pytest.mark.parametrize("shape", [(20, 30), (0, 20, 30), (5, 20, 30, 2), (5, 3, 20, 30), (1, 5, 20, 30, 3)])
-def test_an_array_that_is_no_video_is_an_error(shape):
-    with pytest.raises(VideoError, match="expected"):
-        load_video(np.zeros(shape, np.uint8))
+def shown(path, **arguments):
+    """The frames of a video, and what was noticed in it."""
+    problems = []
+    return [frame for frame, _ in stream_video(path, problems=problems, **arguments)], problems
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.uint16, bool])
-def test_values_are_not_guessed_at(dtype):
-    with pytest.raises(VideoError, match="expected uint8"):
-        load_video(np.ones((2, 8, 8, 3), dtype))
+ONE = 1 << 16
+MATRICES = {  # rows of the display matrix of ISO 14496-12, 8.3.2, and what they do to a picture
+    "mirrored": ((-1, 0, 0, 1), lambda p: p[:, ::-1]),
+    "upside down": ((1, 0, 0, -1), lambda p: p[::-1]),
+    "half a turn": ((-1, 0, 0, -1), lambda p: p[::-1, ::-1]),
+    "clockwise": ((0, 1, -1, 0), lambda p: np.rot90(p, -1)),
+    "counterclockwise": ((0, -1, 1, 0), lambda p: np.rot90(p)),
+    "clockwise and mirrored": ((0, 1, 1, 0), lambda p: np.swapaxes(p, 0, 1)),
+}
 
 
-# --- images ---
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_video_is_turned_and_mirrored_as_its_matrix_says(tmp_path, name):
+    (a, b, c, d), change = MATRICES[name]
+    plain, _ = shown(write(tmp_path / "plain.mp4"))
+    frames, problems = shown(
+        write(tmp_path / "m.mp4", matrix=[a * ONE, b * ONE, 0, c * ONE, d * ONE, 0, 0, 0, 1 << 30])
+    )
+    np.testing.assert_array_equal(frames[5], change(plain[5]))
+    assert problems == []
 
 
-def test_images_in_any_form_are_the_frames_of_one_video(media):
-    paths = [media / f"img{index}.png" for index in range(3)]
-    opened = [Image.open(path) for path in paths]
-    forms = [
-        paths,
-        [str(path) for path in paths],
-        tuple(paths),
-        opened,
-        [scene(index) for index in range(3)],
-        [{"path": str(path), "bytes": None} for path in paths],
-        [{"path": None, "bytes": path.read_bytes()} for path in paths],
-    ]
-    for form in forms:
-        assert as_batch(form) == ([list(form)], True) or isinstance(form[0], np.ndarray)
-        video = load_video(form, fps=200)
-        assert frame_numbers(video) == [0, 1, 2]
-        np.testing.assert_allclose(video.times, [0, 0.005, 0.01])
-    for image in opened:
-        image.close()
+@pytest.mark.parametrize(("ratio", "shape"), [(Fraction(4, 3), (48, 85)), (Fraction(3, 4), (64, 64)), (1, (48, 64))])
+def test_pixels_become_square(tmp_path, ratio, shape):
+    frames, problems = shown(write(tmp_path / "clip.mp4", ratio=ratio))
+    assert frames[0].shape[:2] == shape
+    red = frames[0][..., 0] > 125
+    assert red.any(0).sum() == pytest.approx(12 * shape[1] / WIDTH, abs=2)
+    assert red.any(1).sum() == pytest.approx(12 * shape[0] / HEIGHT, abs=2)
+    assert problems == []
 
 
-def test_grey_palette_and_transparent_images_become_rgb():
-    image = Image.fromarray(scene(5))
-    for mode in ("L", "P", "RGBA", "CMYK", "1"):
-        assert load_video([image.convert(mode)]).frames.shape == (1, HEIGHT, WIDTH, 3)
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mkv", "libx264", {"x264-params": "tff=1"}), ("a.mpg", "mpeg2video", {"flags": "+ildct+ilme"})],
+)
+def test_an_interlaced_video_is_told_and_shows_one_moment(tmp_path, name, codec, options):
+    frames, problems = shown(write(tmp_path / name, codec, **options))
+    assert len(problems) == 1
+    assert "40 of 40 frames are interlaced" in problems[0]
+    assert len(frames) == 40
 
 
-def test_images_of_more_than_8_bits_are_refused():
-    with pytest.raises(VideoError, match="more than 8 bits"):
-        load_video([Image.fromarray(np.full((8, 8), 3000, np.uint16))])
+def test_of_two_half_pictures_one_is_shown():
+    woven = np.zeros((9, 4, 3), np.uint8)
+    woven[::2], woven[1::2] = 20 * np.arange(5)[:, None, None], 255
+    np.testing.assert_array_equal(decoding_rcn._upper_field(woven)[:, 0, 0], np.arange(0, 90, 10))
 
 
-def test_a_frame_of_another_size_is_named():
-    with pytest.raises(VideoError, match="frame 2 is 30 x 20 and frame 0 is 64 x 48"):
-        load_video([scene(0), scene(1), np.zeros((20, 30, 3), np.uint8)])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("a.mkv", "none"), ("a.mp4", "attached_pic"), ("a.mkv", "timed_thumbnails")]
+)
+def test_a_thumbnail_is_not_taken_for_the_video(tmp_path, name, kind):
+    disposition = av.stream.Disposition(0) if kind == "none" else av.stream.Disposition[kind]
+    frames, problems = shown(write(tmp_path / name, small=disposition))
+    assert (len(frames), frames[0].shape) == (40, (HEIGHT, WIDTH, 3))
+    assert problems in ([], ["the file holds 2 videos; the largest (64 x 48) is taken"])
 
 
-def test_an_unreadable_frame_is_named(media, tmp_path):
-    cut, text = tmp_path / "cut.png", tmp_path / "text.jpg"
-    whole = (media / "img0.png").read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
-    text.write_text("no image")
-    for bad in (cut, text, tmp_path / "missing.png", {"path": str(text), "bytes": None}):
-        with pytest.raises(VideoError, match="frame 1") as raised:
-            load_video([media / "img0.png", bad])
-        assert str(bad["path"] if isinstance(bad, dict) else bad) in str(raised.value)
+# --- parts ---
 
 
-# --- one or many ---
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4")])
+@pytest.mark.parametrize(("start", "end"), [(None, None), (0.8, 1.2), (0.5, None), (None, 0.3), (1.56, 9.0)])
+def test_a_part_is_what_lies_between_its_seconds(tmp_path, name, codec, start, end):
+    path = write(tmp_path / name, codec, g="10")
+    every = [(frame, seconds) for frame, seconds in stream_video(path)]
+    wanted = [f for f, t in every if (start or 0) - 1e-3 <= t <= (9 if end is None else end) + 1e-3]
+    part = list(stream_video(path, start=start, end=end))
+    np.testing.assert_array_equal([frame for frame, _ in part], wanted)
+    np.testing.assert_allclose([seconds for _, seconds in part], np.arange(len(wanted)) / 25, atol=1e-3)
 
 
-def test_one_video_is_told_from_a_batch(media):
-    clip, image = str(media / "clip.mp4"), str(media / "img0.png")
-    array = np.zeros((4, HEIGHT, WIDTH, 3), np.uint8)
-    row = {"path": None, "bytes": (media / "clip.mp4").read_bytes()}
-    one = [clip, media / "clip.mp4", row["bytes"], row, array, torch.from_numpy(array), "http://x.org/a.mp4", image]
-    one += [Video(array, np.arange(4.0)), io.BytesIO()]
-    for source in one:
-        sources, is_one = as_batch(source)
-        assert is_one
-        assert sources[0] is source
-        assert as_batch([source, source])[1] is (source is image)  # two images are one video
-    assert as_batch([[image, image], [image]]) == ([[image, image], [image]], False)
-    assert as_batch([clip]) == ([clip], False)
-    assert as_batch("http://x.org/a.png") == (["http://x.org/a.png"], True)
-    grey = np.zeros((4, HEIGHT, WIDTH), np.uint8)  # four frames are not four channels
-    assert as_batch([grey])[1] is False
-    batch, is_one = as_batch(np.zeros((3, 4, HEIGHT, WIDTH, 3), np.uint8))
-    assert (len(batch), batch[0].shape, is_one) == (3, array.shape, False)
+def test_a_part_is_told_in_the_time_of_the_rate_that_is_given(tmp_path):
+    path = write(tmp_path / "a.mp4")
+    part = list(stream_video(path, fps=100, start=0.1, end=0.2))
+    np.testing.assert_array_equal([frame for frame, _ in part], load_video(path).frames[10:21])
+    np.testing.assert_allclose([seconds for _, seconds in part], np.arange(11) / 100)
 
 
-def test_an_empty_or_mixed_list_is_an_error(media):
-    with pytest.raises(VideoError, match="empty"):
-        as_batch([])
-    with pytest.raises(VideoError, match="item 1 of the list is an image and item 0 is not"):
-        as_batch([media / "clip.mp4", media / "img0.png"])
+@pytest.mark.parametrize(
+    ("part", "says"),
+    [
+        ({"start": 5}, "has no frame from 5 s on"),
+        ({"start": -1}, "start is -1"),
+        ({"end": 0}, "end is 0"),
+        ({"start": "2"}, "start is '2'; it must be a number of seconds"),
+        ({"start": 1, "end": 1}, "the end comes after the start"),
+        ({"fps": "50"}, "fps is '50'; it must be a number of frames per second"),
+    ],
+)
+def test_a_part_that_cannot_be_meant_is_an_error(media, part, says):
+    with pytest.raises(VideoError, match=says):
+        list(stream_video(media / "clip.mp4", **part))
 
 
-def test_a_single_frame_has_no_rate():
-    assert np.isnan(load_video([scene(0)]).fps)
+# --- damage and gaps ---
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.mpg", "mpeg2video")])
+def test_what_the_decoder_makes_up_is_told(tmp_path, name, codec):
+    data = bytearray(write(tmp_path / name, codec, g="40", picture=texture).read_bytes())
+    late = len(data) * 3 // 4
+    data[late : late + len(data) // 8] = bytes(len(data) // 8)
+    frames, problems = shown(bytes(data))
+    assert 5 < len(frames) < 41
+    assert re.search("the file is damaged|there are no frames for|the file ends early", "".join(problems))
+
+
+def test_a_file_of_fewer_frames_than_its_header_says_is_told(tmp_path):
+    data = write(tmp_path / "a.avi", "ffv1", picture=texture).read_bytes()
+    frames, problems = shown(data[: len(data) // 2])
+    assert 5 < len(frames) < 30
+    assert re.search(r"ends early.*of 1.60 s|ends early.*of 40 frames", problems[-1])
+
+
+def test_a_hole_in_time_is_told(tmp_path):
+    milliseconds = [40 * index + (60_000 if index > 20 else 0) for index in range(40)]
+    _, problems = shown(encode(tmp_path / "a.mkv", frames=40, milliseconds=milliseconds))
+    assert problems == ["there are no frames for 60.04 s from 0.80 s on; what the face did then is not seen"]
+
+
+def test_a_whole_video_has_no_problem(media):
+    assert shown(media / "long.mp4")[1] == []
+
+
+# --- how much it may ask for ---
+
+
+def test_large_frames_are_refused_before_they_are_decoded(tmp_path):
+    with av.open(str(tmp_path / "large.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 4096, 4096, "yuv420p"
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((4096, 4096, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    tracemalloc.start()
+    with pytest.raises(VideoError, match=r"is 4096 x 4096 pixels, more than 1,000,000.*budget="):
+        list(stream_video(tmp_path / "large.mp4", budget=Budget(pixels=10**6)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10**6
+    assert len(list(stream_video(tmp_path / "large.mp4", grey=True))) == 1
+
+
+def test_long_videos_are_refused_by_their_header(media, monkeypatch):
+    monkeypatch.setattr(decoding_rcn, "_shown", None)  # no frame is brought to pixels
+    with pytest.raises(VideoError, match=r"more than 50 frames.*start= and end="):
+        list(stream_video(media / "long.mp4", most=50))
+
+
+def test_a_part_of_a_long_video_is_not_long(media):
+    assert len(list(stream_video(media / "long.mp4", most=50, start=0.5, end=1.0))) == 16
+
+
+def test_what_is_longer_than_its_header_says_is_refused_on_the_way(tmp_path):
+    path = encode(tmp_path / "a.mkv", "ffv1", frames=30)  # Matroska does not count its frames
+    given = []
+    with pytest.raises(VideoError, match="more than 20 frames"):
+        given.extend(frame for frame, _ in stream_video(open_without_header(path), most=20))
+    assert len(given) in (0, 20)
+
+
+def open_without_header(path):
+    """The same video as a live stream writes it: without a duration."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x44\x89")  # the element Duration
+    data[at : at + 2] = b"\xec\x83"[:1] + data[at + 2 - 1 : at + 2 - 1] + b"\x88"  # Void, of the same size
+    return bytes(data)
+
+
+def test_a_decoded_video_is_held_within_the_budget(media):
+    with pytest.raises(VideoError, match="takes more than 0 MiB, decoded"):
+        load_video(media / "clip.mp4", budget=Budget(bytes=5 * HEIGHT * WIDTH * 3))
+
+
+# --- what is no file ---
+
+
+def test_names_that_no_file_can_have_are_errors_of_the_package():
+    for name in (
+        "a" * 300 + ".mp4",
+        "a\0b.mp4",
+        "rtsp://127.0.0.1/a",
+        "ftp://127.0.0.1/a.mp4",
+        "data:video/mp4;base64,A",
+    ):
+        with pytest.raises(VideoError):
+            load_video(name)
+
+
+def test_a_file_address_is_its_path(media):
+    np.testing.assert_array_equal(
+        load_video((media / "clip.mp4").as_uri()).frames, load_video(media / "clip.mp4").frames
+    )
+
+
+def test_a_capture_of_opencv_is_named(media):
+    with pytest.raises(VideoError, match="is a VideoCapture; pass the path of the video"):
+        load_video(cv2.VideoCapture(str(media / "clip.mp4")))

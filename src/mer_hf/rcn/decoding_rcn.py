@@ -62,7 +62,7 @@ DOWNLOAD_TIMEOUT = 20.0
 DOWNLOAD_DEADLINE = 300.0
 """Seconds a whole download may take, against servers that trickle."""
 SEEKABLE = ("matroska", "mov")
-"""Containers with an index, in which the way to a later part can be skipped."""
+"""Containers with an index and a time for every frame, in which the way to a later part can be skipped."""
 TICK = 1e-3
 """Seconds to which containers round."""
 GAP, GAP_STEPS = 0.05, 3.5
@@ -71,6 +71,8 @@ to rise, it hides the half."""
 WIDEST_PIXEL = 4
 """No format of film or television has pixels that are wider, or higher, than that."""
 
+PROBED = 2**26
+"""Pixels of a frame that FFmpeg may decode to find out what a file holds, before the size is checked."""
 LUMA_FORMATS = frozenset({"gray", "nv12", "yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"})
 """Pixel formats whose first plane is the luma, 8 bits a pixel."""
 FULL_RANGE = 2
@@ -191,15 +193,21 @@ class _Log:
         # headers round, and edit lists trim: only a clear loss is worth a word
         too_short = self.announced is not None and end < 0.9 * self.announced and self.announced - end >= 0.1
         total = self.announced_frames or 0
-        too_few = self.frames < min(0.9 * total, total - 2)
+        too_few = self.frames < 0.98 * total - 2
         if self.broken is None and not too_short and not too_few:
             return None
         promised = f" of {self.announced:.2f} s" if self.announced is not None else ""
         promised = f" of {self.announced_frames} frames" if too_few and not too_short else promised
-        reason = f" ({self.broken.strerror})" if self.broken is not None else ""
+        reason = f" ({_reason(self.broken)})" if self.broken is not None else ""
         return (
             f"the file ends early{reason}: decoded {self.frames} frames, {end:.2f} s{promised}. Is the file complete?"
         )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, av.ArgumentError):
+        return f"it is in no container that is read ({', '.join(CONTAINERS)}), or its frames are too large; convert it"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def load_video(source: Any, fps: float | None = None, budget: Budget = BUDGET) -> Video:
@@ -442,7 +450,7 @@ def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray,
     """An open file -> frames with their times, from 0."""
     name, budget, shape, previous = wanted.name, wanted.budget, None, None
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-    options["max_pixels"] = str(2 * budget.pixels)  # rows and columns are coded in blocks, and may be turned
+    options["max_pixels"] = str(max(PROBED, 2 * budget.pixels))  # rows and columns are coded in whole blocks
     try:
         with av.open(file, options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, name, log)
@@ -455,7 +463,7 @@ def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray,
             pixel = _pixel_shape(stream.sample_aspect_ratio)
             for frame, seconds in _timed(container, stream, wanted, log):
                 if previous is not None and (seconds is None or seconds <= previous):
-                    log.untimed += seconds is not None
+                    log.untimed += seconds is not None and _has_index(container)  # others number frames as coded
                     seconds = previous + 1 / rate  # raw streams have no times, damaged ones go back
                 previous = seconds or 0.0
                 budget.check_size(frame.width, frame.height, name)
@@ -471,12 +479,8 @@ def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray,
     except (av.FFmpegError, MemoryError) as error:
         log.broken = error
     if previous is None:
-        broken = log.broken
-        raise VideoError(
-            f"{name} cannot be decoded as a video: {getattr(broken, 'strerror', broken)}"
-            if broken
-            else f"{name} holds no frames"
-        ) from broken
+        reason = f" cannot be decoded as a video: {_reason(log.broken)}" if log.broken else " holds no frames"
+        raise VideoError(name + reason) from log.broken
 
 
 def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[av.VideoFrame, float | None]]:
@@ -485,8 +489,8 @@ def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[
     frame = next(frames, None)
     if frame is None:
         return
-    origin, has_index = frame.time, container.format.name.split(",")[0] in SEEKABLE
-    if wanted.start > 0 and wanted.fps is None and origin is not None and has_index:
+    origin = frame.time
+    if wanted.start > 0 and wanted.fps is None and origin is not None and _has_index(container):
         container.seek(int((origin + wanted.start) / stream.time_base), stream=stream)
         frames = _decoded(container, stream, log)
         landed = next(frames, None)
@@ -498,6 +502,10 @@ def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[
     while frame is not None:
         yield frame, None if frame.time is None or origin is None else frame.time - origin
         frame = next(frames, None)
+
+
+def _has_index(container: Any) -> bool:
+    return container.format.name.split(",")[0] in SEEKABLE
 
 
 def _decoded(container: Any, stream: Any, log: _Log) -> Iterator[av.VideoFrame]:

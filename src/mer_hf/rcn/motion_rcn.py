@@ -32,6 +32,9 @@ LONGEST_RISE = 1.0  # seconds from rest to the apex
 STILL = (
     0.0028  # of the side of a crop; a still face with a camera's noise stays below, a faint expression moves by .006
 )
+JUMP = (
+    12.0  # grey levels, the mean from frame to frame: a man who talks in a car stays below, cuts and damage are above
+)
 STILL_BLUR = 3 / 128  # deviation over which motion is averaged, of the side of a crop
 
 FLOW_METHODS = ("dis", "farneback", "tvl1")
@@ -164,6 +167,13 @@ def doubts(frames: np.ndarray, fps: float, apex: int, curve: np.ndarray | None =
             f"the clip lasts {seconds:.1f} s, an expression at most about {LONGEST_EXPRESSION:g}: what moves most in "
             "it is classified, a blink or a word as well; cut it, or pass start= and end= in seconds"
         )
+    jumps = _steps(frames)
+    if jumps.max(initial=0) > JUMP:
+        after = int(jumps.argmax()) + 1
+        found.append(
+            f"the picture jumps at {after / fps:.2f} s (frame {after}): a cut, damage, or a movement too fast for the "
+            "camera; what changes there may not be the face"
+        )
     if not _moves(frames[0], frames[apex]):
         found.append("nothing moves: the face at its apex is as it was at the beginning, and the scores mean nothing")
     elif curve is not None:
@@ -175,6 +185,18 @@ def doubts(frames: np.ndarray, fps: float, apex: int, curve: np.ndarray | None =
                 f"{LONGEST_RISE:g} s: it may be the head, or several movements"
             )
     return found
+
+
+def _steps(frames: np.ndarray) -> np.ndarray:
+    """By how many grey levels each frame differs from the one before, but for its light: (T, H, W) -> (T - 1,)."""
+    side = (CURVE_SIDE, CURVE_SIDE)
+    steps, before = [], None
+    for frame in frames:
+        small = cv2.resize(frame, side, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small -= small.mean()
+        steps += [] if before is None else [float(np.abs(small - before).mean())]
+        before = small
+    return np.array(steps)
 
 
 def _moves(rest: np.ndarray, apex: np.ndarray) -> bool:

@@ -413,8 +413,9 @@ def from_animation(source: Any, grey: bool, budget: Budget = BUDGET) -> Iterator
         with _pillow():
             for index, picture in enumerate(ImageSequence.Iterator(source)):
                 budget.check_length(index + 1, "the image")
+                pixels = _pixels(picture, None, f"frame {index}", grey, budget)
                 shown.append(picture.info.get("duration", 0) / 1000 or 1 / DEFAULT_FPS)
-                yield f"frame {index}", _pixels(picture, None, f"frame {index}", grey, budget)
+                yield f"frame {index}", pixels
 
     seconds = 0.0
     for frame in _alike(pictures(), grey):
