@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, help="how many labels to print (all)")
     parser.add_argument("--align", help="mesh, box or none (as the model was trained)")
     parser.add_argument("--fps", type=float, help="frames per second, where a video says it wrong")
+    parser.add_argument("--start", type=float, help="seconds from where the expression lasts (the beginning)")
+    parser.add_argument("--end", type=float, help="seconds until when it lasts (the end)")
     parser.add_argument("--json", action="store_true", help="print a JSON object a video and line")
 
 
@@ -35,21 +37,30 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
     logging.disable_progress_bar()
     sources, _ = as_batch(arguments.videos)
-    classify = pipeline(TASK, model=model_folder(arguments.model))
+    options = {name: getattr(arguments, name) for name in ("top_k", "align", "fps", "start", "end")}
+    given = {name: value for name, value in options.items() if value is not None}
+    classify = pipeline(TASK, model=model_folder(arguments.model), on_error="return", **given)
     status = 0
     for source in sources:
         name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"
-        try:
-            labels = classify(source, top_k=arguments.top_k, align=arguments.align, fps=arguments.fps)
-        except MerHfError as error:  # the other videos are still worth their answer
+        answer = classify(source)
+        if isinstance(answer, MerHfError):  # the other videos are still worth their answer
             status = 2
-            print(
-                json.dumps({"video": name, "error": str(error)}) if arguments.json else f"{name}: {error}",
-                file=sys.stderr,
-            )
-            continue
-        if arguments.json:
-            print(json.dumps({"video": name, "labels": labels}))
-        else:
-            print("\n".join([name, *(f"  {label['label']:10}  {label['score']:.4f}" for label in labels)]))
+        print_answer(name, answer, arguments.json)
     return status
+
+
+def print_answer(name: str, answer: list[dict[str, object]] | MerHfError, as_json: bool) -> None:
+    """Print what is said of a video, or what is wrong with it."""
+    if isinstance(answer, MerHfError):
+        print(f"mer-hf: {answer}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"video": name, "error": str(answer)}))
+        return
+    problems = answer[0].get("problems", [])
+    if as_json:
+        labels = [{"label": label["label"], "score": label["score"]} for label in answer]
+        print(json.dumps({"video": name, "labels": labels, "problems": problems}))
+        return
+    lines = [f"  {label['label']:10}  {label['score']:.4f}" for label in answer]
+    print("\n".join([name, *lines, *(f"  doubtful: {text}" for text in problems)]))
