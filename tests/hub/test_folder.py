@@ -1,15 +1,21 @@
 """Model folders: what of one goes to the Hub and what never does, and which are refused."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from parts import PARTS, contents
 from safetensors.torch import load_file, save_file
-from transformers import pipeline
+from transformers import Trainer, TrainingArguments, pipeline
 
+from mer_hf.hub.cards import card_text
 from mer_hf.hub.connection import HubError
-from mer_hf.hub.folder import CODE, FRAMES, NO_PART, PICKLE, check_whole, pack
+from mer_hf.hub.folder import CODE, FRAMES, NO_PART, PICKLE, check_whole, pack, save_model_folder
+from mer_hf.hub.models import open_model
+from mer_hf.hub.packaged import PACKAGED
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.pipeline_rcn import TASK
 
 # --- what goes and what stays ---
@@ -160,3 +166,52 @@ def test_shards_go_with_their_index(saved, tmp_path):
     (tmp_path / "sharded" / min(shards)).unlink()
     with pytest.raises(HubError, match=r"'model-00001-of-.*', which model\.safetensors\.index\.json names"):
         check_whole(pack(tmp_path / "sharded"))
+
+
+# --- a model that is trained further ---
+
+
+def test_a_model_that_a_plain_trainer_trained_further_claims_nothing_and_leads_to_no_missing_file(tmp_path):
+    folder = Path(shutil.copytree(PACKAGED["default"], tmp_path / "model"))
+    model, processor = open_model(folder)
+    assert "on no recording of a face" in model.config.trained_on
+    clip = {"pixel_values_videos": torch.zeros(1, 3, 28, 28), "labels": 0}
+    options = {"per_device_train_batch_size": 2, "max_steps": 1, "use_cpu": True, "report_to": "none"}
+    trainer = Trainer(
+        model, TrainingArguments(tmp_path / "out", save_strategy="no", **options), train_dataset=[clip] * 2
+    )
+    trainer.train()
+    trainer.save_model(folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config.get("trained_on") is None
+    assert "custom_pipelines" not in config and not (folder / "pipeline_rcn.py").exists()
+    whole = save_model_folder(model, processor, tmp_path / "whole")
+    check_whole(pack(whole))
+    assert "What it was trained on is not stated." in card_text(whole)
+
+
+def test_a_model_that_only_answers_keeps_what_is_said_of_its_training():
+    model, _ = open_model("default")
+    said = model.config.trained_on
+    model.eval()
+    assert model.config.trained_on == said
+    assert RcnForVideoClassification.average([model, model]).config.trained_on == said
+
+
+def test_an_average_claims_what_is_true_of_all_its_networks(saved):
+    model = open_model("default").model
+    other, _ = open_model("default")
+    other.config.trained_on = None
+    for member in other.members:
+        member.config.trained_on = None
+    assert RcnForVideoClassification.average([model, other]).config.trained_on is None
+
+
+def test_the_pipeline_alone_says_where_its_code_is(saved, tmp_path):
+    pipe = pipeline(TASK, model=saved, device="cpu")
+    assert not hasattr(pipe.model.config, "custom_pipelines")
+    pipe.save_pretrained(tmp_path / "pipe")
+    assert TASK in json.loads((tmp_path / "pipe" / "config.json").read_text())["custom_pipelines"]
+    pipe.model.save_pretrained(tmp_path / "model")
+    assert "custom_pipelines" not in json.loads((tmp_path / "model" / "config.json").read_text())
+    assert type(pipeline(TASK, model=pipe.model, video_processor=pipe.video_processor)) is type(pipe)

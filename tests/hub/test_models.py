@@ -1,9 +1,10 @@
-"""Models from the Hub: the same answers anywhere, nothing run or unpickled unasked, nothing half there."""
+"""Models by name; those from the Hub give the same answers anywhere, run nothing unasked, and are never half loaded."""
 
 import ast
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from local_hub import ALICE, BOB
 from PIL import Image
 
 import mer_hf
+from mer_hf.hub.connection import HubError
+from mer_hf.hub.models import model_folder, open_model
+from mer_hf.hub.packaged import PACKAGED
 
 PACKAGE = Path(mer_hf.__file__).parent
 TASK = "micro-expression-classification"
@@ -171,6 +175,54 @@ answer = main(["push", folder, "bob/fork"])
     assert {path.name: path.read_bytes() for path in (tmp_path / "fork").iterdir()} == {
         path.name: path.read_bytes() for path in saved.iterdir()
     }
+
+
+def test_a_model_opens_by_the_name_of_the_package_of_a_folder_of_a_run_and_of_the_hub(
+    hub, client, pushed, saved, tmp_path
+):
+    shutil.copytree(saved, tmp_path / "run" / "model")
+    program = """
+from mer_hf import open_model
+opened = [open_model(name) for name in names]
+answer = [[str(each.model.config.image_size), type(each.processor).__name__] for each in opened]
+"""
+    names = ["default", str(saved), str(tmp_path / "run"), str(tmp_path / "run" / "model"), "alice/model"]
+    found = client.run(program, names=names).value
+    assert found == [["[28, 28]", "RcnVideoProcessor"]] + 4 * [["[60, 60]", "RcnVideoProcessor"]]
+
+
+def test_a_folder_named_default_is_opened_by_its_path(saved, tmp_path, monkeypatch):
+    shutil.copytree(saved, tmp_path / "default")
+    monkeypatch.chdir(tmp_path)
+    assert model_folder("default") == PACKAGED["default"]
+    assert model_folder("./default") == model_folder(Path("default")) == Path("default")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b'{"model_type": "rcn", "image_size": 3}'),
+        ("model.safetensors", b"\0" * 100),
+        ("video_preprocessor_config.json", b'{"size": "large"}'),
+        ("video_preprocessor_config.json", b"\xff"),
+    ],
+)
+def test_a_folder_that_does_not_load_is_refused_in_the_words_of_the_package(saved, tmp_path, name, content):
+    shutil.copytree(saved, tmp_path / "model")
+    (tmp_path / "model" / name).write_bytes(content)
+    with pytest.raises(HubError, match=r"model is no model that can be loaded: \w+"):
+        open_model(tmp_path / "model")
+
+
+def test_predict_takes_the_output_folder_of_a_run(client, saved, frames, tmp_path):
+    shutil.copytree(saved, tmp_path / "run" / "model")
+    images = [tmp_path / f"img{number}.png" for number in range(6)]
+    for path, frame in zip(images, np.load(frames), strict=True):
+        Image.fromarray(frame).save(path)
+    answers = [client.mer_hf("predict", *images, "--model", name).out for name in (tmp_path / "run", saved)]
+    assert answers[0] == answers[1] and "negative" in answers[0]
 
 
 def test_predict_and_inspect_take_a_name_on_the_hub(hub, client, pushed, frames, tmp_path):

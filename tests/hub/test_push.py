@@ -235,6 +235,24 @@ answer = [pipeline(task, model=name, device="cpu")(frames) for name in (saved, "
         assert "video_processing_rcn.py" in hub.files(repo_id)
 
 
+def test_a_model_in_memory_goes_as_its_folder_does(hub, client, saved):
+    program = """
+from mer_hf import open_model
+from mer_hf.hub.push import push_model
+pushed = push_model(*open_model(saved), "alice/memory", private=True, message="from memory")
+again = push_model(*open_model(saved), "alice/memory", message="again")
+answer = [pushed.is_new, again.is_new, again.url]
+"""
+    first, again, url = client.run(program, ALICE, saved=saved).value
+    assert (first, again) == (True, False)
+    assert hub.repos["alice/memory"].at("main").sha in url
+    assert commits(hub, "alice/memory") == ["initial commit", "from memory"]
+    there = hub.files("alice/memory")
+    assert {name: there[name] for name in PARTS} == contents(saved)
+    assert set(there) == PARTS | {"README.md", ".gitattributes"}
+    assert hub.repos["alice/memory"].private
+
+
 # --- a run that ends on the Hub ---
 
 

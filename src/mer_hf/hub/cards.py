@@ -10,11 +10,12 @@ texts are escaped.
 import json
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
-from jinja2 import ChainableUndefined, Environment
+from jinja2 import ChainableUndefined, Environment, Template
 
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import Markdown, check_name, code, code_block, is_web_address, markdown
@@ -279,6 +280,16 @@ class _Missing(ChainableUndefined):
         return NOT_MEASURED
 
 
+@cache
+def _template() -> Template:
+    """The template, which escapes all that it inserts, but for what is Markdown already."""
+    environment = Environment(
+        undefined=_Missing, finalize=markdown, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"score": score, "code": code}
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+
+
 def card_text(folder: Path) -> str:
     """The card of a model folder, from its `results.json` and `config.json`.
 
@@ -298,12 +309,7 @@ def card_text(folder: Path) -> str:
     kind = "rcn" if from_saved else recipe.get("preset", "rcn")
     dataset = recipe.get("dataset")
     notes = folder / "notes.md"
-    # what the template inserts is escaped, but for what is Markdown already
-    environment = Environment(
-        undefined=_Missing, finalize=markdown, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    environment.filters |= {"score": score, "code": code}
-    text = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    text = _template().render(
         card_data=Markdown(card_data(results, config, f"{kind}-{dataset or 'unknown'}").to_yaml()),
         results=results,
         recipe=recipe,
