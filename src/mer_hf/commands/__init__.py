@@ -23,6 +23,7 @@ COMMANDS = {
     "score": "score a saved model on a corpus",
     "scores": "score the predictions of a run, or of another system",
     "compare": "whether two systems differ by more than chance",
+    "report": "a page of scores, errors and confidence",
     "audit": "what leaks in a dataset",
     "push": "put a trained model on the Hub",
 }
