@@ -6,7 +6,7 @@ from PIL import Image as Picture
 
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor, collate_sequences
-from mer_hf.training.clips import DatasetError, _apex_index, check_dataset, prepare, ready_input, samples, with_identity
+from mer_hf.training.clips import DatasetError, check_dataset, prepare, ready_input, samples, with_identity
 
 PROCESSORS = {
     "geometric": {"num_channels": 3, "num_frames": 1, "crop_size": {"height": 32, "width": 32}},
@@ -212,7 +212,7 @@ def test_the_key_of_the_cache_follows_the_code_of_the_hub_room(monkeypatch, tmp_
     (tmp_path / "rcn").mkdir()
     code = tmp_path / "rcn" / "motion_rcn.py"
     code.write_text("one = 1\n")
-    monkeypatch.setattr(preparation, "__file__", str(tmp_path / "preparation.py"))
+    monkeypatch.setattr(preparation, "__file__", str(tmp_path / "training" / "clips.py"))
     before = preparation._code_digest()
     assert preparation._code_digest() == before
     code.write_text("one = 2\n")
@@ -296,18 +296,3 @@ NESTED = List(List(List(Value("float32"))))
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):
         samples(dataset, processor_of("geometric"))
-
-
-@pytest.mark.parametrize(
-    ("row", "total", "index"),
-    [
-        ({"onset": 100, "apex": 120, "offset": 140}, 41, 20),
-        ({"onset": 100, "apex": 120, "offset": 140}, 21, 10),  # every second frame is missing
-        ({"onset": "100", "apex": "140", "offset": "140"}, 41, 40),
-        ({"onset": 100, "apex": 120}, 41, 20),
-        ({"onset": 100, "apex": None, "offset": 140}, 41, None),
-        ({}, 41, None),
-    ],
-)
-def test_the_apex_is_found_among_the_frames(row, total, index):
-    assert _apex_index(row, total) == index

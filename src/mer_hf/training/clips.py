@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import datasets
 import numpy as np
 import torch
 from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
@@ -20,8 +21,9 @@ from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor
+from mer_hf.training import spans
 
-INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
+INPUT_COLUMNS = ("video", "frames", "flow", "pixel_values_videos")
 
 
 class DatasetError(MerHfError):
@@ -32,8 +34,9 @@ def check_dataset(dataset: Dataset) -> str:
     """Find the input column of a dataset, or say what is missing.
 
     Args:
-        dataset: with `label` (ClassLabel), `subject` (text), and one of `frames` (a clip), `flow` (Image, or a float
-            array, channels first) and `pixel_values_videos` (a ready model input).
+        dataset: with `label` (ClassLabel), `subject` (text), and one of `video` (a file, see `corpora.folder`),
+            `frames` (a clip), `flow` (Image, or a float array, channels first) and `pixel_values_videos` (a ready model
+            input).
 
     Returns:
         The name of the input column, the readiest where there are several.
@@ -103,7 +106,7 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     """The clips of a dataset as sequences before their time is resampled.
 
     Args:
-        dataset: with the column `frames` (and `fps`, `onset`, `apex` where known).
+        dataset: with the column `frames` or `video` (and `fps`, `onset`, `apex`, `offset` where known).
         processor: makes the sequences.
         num_proc: processes.
 
@@ -118,6 +121,8 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     flow = processor.connectivity == "geometric"
     shape = (None, 2 if flow else processor.num_channels, height, width)
     array = Array4D(shape, "float32" if flow else "uint8")
+    if isinstance(dataset.features.get("video"), datasets.Video):  # it would be decoded whole, and by another library
+        dataset = dataset.cast_column("video", datasets.Video(decode=False))
     with _one_thread():
         return dataset.map(
             _prepare_clip,
@@ -148,28 +153,17 @@ def _one_thread() -> Iterator[None]:
 
 def _prepare_clip(row: dict[str, Any], processor: RcnVideoProcessor, code: str) -> dict[str, np.ndarray]:
     try:
-        apex = _apex_index(row, len(row["frames"] or ()))
-        sequence = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)
+        grey = processor.connectivity == "geometric" or processor.num_channels == 1
+        source, apex = spans.clip_of_row(row, grey)
+        sequence = processor.clip_sequence(source, apex, row.get("fps"), windows=True)
     except ValueError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
     return {"frames": sequence.frames, "reference": sequence.reference, "problems": list(sequence.problems)}
 
 
-def _apex_index(row: dict[str, Any], total: int) -> int | None:
-    """Where the annotated apex is among the frames of a clip; None where it is not known.
-
-    Where frames are missing it is the place as far along the clip, for the frames do not say which ones.
-    """
-    if row.get("apex") is None or row.get("onset") is None:
-        return None
-    onset, apex = int(row["onset"]), int(row["apex"])  # sheets may hold numbers as text
-    last = int(row["offset"]) - onset if row.get("offset") is not None else total - 1
-    return round((apex - onset) * (total - 1) / last) if last > 0 else apex - onset
-
-
 def _code_digest() -> str:
     digest = hashlib.sha256()
-    for path in sorted((Path(__file__).parents[1] / "rcn").glob("*_rcn.py")):
+    for path in [Path(spans.__file__), *sorted((Path(__file__).parents[1] / "rcn").glob("*_rcn.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -219,7 +213,7 @@ def samples(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     """
     column = check_dataset(dataset)
     labels = dataset["label"]
-    if column == "frames":
+    if column in ("video", "frames"):
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
         sequences = [ClipSequence(row["frames"], row["reference"], tuple(row["problems"])) for row in prepared]
         return [{"sequence": sequence, "label": label} for sequence, label in zip(sequences, labels, strict=True)]
