@@ -5,6 +5,7 @@ from pathlib import Path
 import datasets
 
 from mer_hf.corpora import CORPORA, load_corpus
+from mer_hf.corpora.folder import METADATA, load_folder
 from mer_hf.drawn.embedded import default_folder
 from mer_hf.errors import MerHfError
 
@@ -19,49 +20,71 @@ class DataError(MerHfError):
 def load_dataset(
     name: str | Path,
     data_dir: str | Path | None = None,
-    label_set: str = "3class",
+    label_set: str | None = None,
     fps: float | None = None,
     num_proc: int | None = None,
 ) -> datasets.Dataset:
     """The clips of a corpus, of a saved dataset, of a folder of videos, or of a dataset on the Hub.
 
     Args:
-        name: a corpus, see `mer_hf.CORPORA`; the folder of a `datasets.Dataset` that was saved by `save_to_disk`; a
-            folder of videos with `metadata.csv`; or `user/name` on the Hub.
+        name: a corpus, see `mer_hf.CORPORA`; a folder of videos with `metadata.csv`, see `mer_hf.corpora.folder`; the
+            folder of a `datasets.Dataset` that was saved by `save_to_disk`; or `user/name` on the Hub, whose split
+            `train` is taken.
         data_dir: where the release of a corpus was unpacked.
-        label_set: `"3class"`, `"4class"`, `"5class"` or `"native"` (corpora only).
+        label_set: `"3class"` (of a corpus by default), `"4class"`, `"5class"`, or `"native"` (of a folder by default).
         fps: frames per second of the frames on disk, where it is not the corpus's (corpora only).
         num_proc: number of processes that write, and render.
 
     Returns:
-        A Dataset with `label` (a ClassLabel), `subject`, and one of `frames`, `flow` and `pixel_values_videos`; see
-        `load_corpus` for the other columns.
+        A Dataset with `label` (a ClassLabel), `subject`, and one of `frames`, `video`, `flow` and
+        `pixel_values_videos`; see `load_corpus` for the other columns.
 
     Raises:
         DataError: for a name that is none of these, and a folder that holds no dataset.
-        MerHfError: as `load_corpus`.
+        MerHfError: as `load_corpus` and `load_folder`.
     """
-    if str(name) in CORPORA:
-        if str(name) == EMBEDDED and data_dir is None:
+    name = str(name)
+    if name in CORPORA:
+        if name == EMBEDDED and data_dir is None:
             data_dir = default_folder(num_proc=num_proc)
-        return load_corpus(str(name), data_dir, label_set, fps=fps, num_proc=num_proc)
-    for_corpora = {"data_dir": data_dir is not None, "label_set": label_set != "3class", "fps": fps is not None}
-    for option, is_given in for_corpora.items():
-        if is_given:
-            raise DataError(f"{option} is for corpora, and {str(name)!r} is none of {', '.join(CORPORA)}")
-    folder = Path(name)
-    known = f"expected a corpus ({', '.join(CORPORA)}) or the folder of a saved datasets.Dataset"
-    if not folder.is_dir():
-        raise DataError(f"the dataset {str(name)!r} is no corpus and no folder; {known}")
+        return load_corpus(name, data_dir, label_set or "3class", fps=fps, num_proc=num_proc)
+    _refuse_for_corpora(name, data_dir=data_dir, fps=fps)
+    if Path(name, METADATA).is_file():
+        return load_folder(name, label_set or "native")
+    _refuse_for_corpora(name, label_set=label_set)
+    if Path(name).is_dir():
+        return _saved(Path(name))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return _from_hub(name)
+    raise DataError(f"the dataset {name!r} is no corpus ({', '.join(CORPORA)}), no folder, and no user/name on the Hub")
+
+
+def _refuse_for_corpora(name: str, **options: object) -> None:
+    for option, value in options.items():
+        if value is not None:
+            raise DataError(f"{option} is for corpora, and {name!r} is none of {', '.join(CORPORA)}")
+
+
+def _saved(folder: Path) -> datasets.Dataset:
+    """What `save_to_disk` wrote."""
     try:
         dataset = datasets.load_from_disk(folder)
     except FileNotFoundError as error:
-        raise DataError(f"the folder {folder} holds no saved dataset; {known}") from error
+        raise DataError(f"the folder {folder} holds neither {METADATA} nor a saved datasets.Dataset") from error
     except (LookupError, ValueError) as error:  # what datasets says of one that was saved without rows, or cut short
         raise DataError(f"the folder {folder} holds a dataset that is empty or damaged: {error}") from error
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(f"the folder {folder} holds the splits {', '.join(dataset)}; name the folder of one")
     return dataset
+
+
+def _from_hub(name: str) -> datasets.Dataset:
+    """The split `train` of a dataset on the Hub; no code of it is run."""
+    try:
+        return datasets.load_dataset(name, split="train")
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{name!r} is no folder here, and no dataset that can be had from the Hub: {reason}") from error
 
 
 __all__ = ["DataError", "load_dataset"]

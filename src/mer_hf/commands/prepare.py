@@ -3,10 +3,11 @@
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from mer_hf.commands import CommandError
 from mer_hf.data import load_dataset
-from mer_hf.training.clips import check_dataset, prepare, prepared_folder
+from mer_hf.training.clips import FROM_PICTURES, check_dataset, prepare
 from mer_hf.training.plan import make_plan
 from mer_hf.training.recipe import parse_recipe
 
@@ -29,13 +30,13 @@ def run(argv: Sequence[str]) -> int:
     if recipe.is_drawn:
         raise CommandError(f"{recipe.dataset} is drawn while it is trained on; there is nothing to prepare")
     clips = load_dataset(recipe.dataset, recipe.data_dir, recipe.label_set, recipe.fps, recipe.num_proc)
-    if check_dataset(clips) != "frames":
+    if check_dataset(clips) not in FROM_PICTURES:
         raise CommandError(f"{recipe.dataset} holds ready inputs; there is nothing to prepare")
     plan = make_plan(recipe, arguments, clips)
     started = time.monotonic()
     prepared = prepare(plan.dataset, plan.processor, recipe.num_proc or os.cpu_count())
-    print(f"{len(prepared)} clips of {recipe.dataset} are prepared ({time.monotonic() - started:.1f} s); they lie in")
-    print(f"  {prepared_folder(plan.dataset, plan.processor)}")
+    folder = Path(prepared.cache_files[0]["filename"]).parent
+    print(f"{len(prepared)} clips of {recipe.dataset} are prepared ({time.monotonic() - started:.1f} s), in {folder}")
     for clip, problems in zip(plan.dataset["clip_id"], prepared["problems"], strict=True):
         if problems:
             print(f"{clip}: {'; '.join(problems)}")

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="folder of a model, its name on the Hub, or default: the one in the package")
     parser.add_argument("--dataset", required=True, help=f"{HELP['dataset']}: drawn motion")
     parser.add_argument("--data-dir", "--data_dir", help=HELP["data_dir"])
-    parser.add_argument("--label-set", "--label_set", default="3class", help=HELP["label_set"] + " (3class)")
+    parser.add_argument("--label-set", "--label_set", help=HELP["label_set"])
     parser.add_argument("--fps", type=float, help=HELP["fps"])
     parser.add_argument("--processor", help=HELP["processor"])
     parser.add_argument("--num-proc", "--num_proc", type=int, help=HELP["num_proc"])

@@ -28,11 +28,14 @@ from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
 from mer_hf.subjects import subject_name
+from mer_hf.training import spans
 
-INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
-PREPARED_FROM = ("frames", "fps", "onset", "apex", "offset")
+FROM_PICTURES = ("video", "frames")
+"""The columns of clips that are prepared."""
+INPUT_COLUMNS = (*FROM_PICTURES, "flow", "pixel_values_videos")
+PREPARED_FROM = ("video", "unit", "frames", "fps", "onset", "apex", "offset")
 """The columns that a prepared clip follows from."""
-TOUCHES_PIXELS = ("decoding", "faces", "motion", "temporal", "video_processing")
+TOUCHES_PIXELS = ("sources", "decoding", "faces", "motion", "temporal", "video_processing")
 """The files of the Hub room that a prepared clip follows from."""
 
 logger = logging.getLogger(__name__)
@@ -80,8 +83,9 @@ def check_dataset(dataset: Dataset) -> str:
     """Find the input column of a dataset, or say what is missing.
 
     Args:
-        dataset: with `label` (ClassLabel), `subject` (text), and one of `frames` (a clip), `flow` (Image, or a float
-            array, channels first) and `pixel_values_videos` (a ready model input).
+        dataset: with `label` (ClassLabel), `subject` (text), and one of `video` (a file, see `corpora.folder`),
+            `frames` (a clip), `flow` (Image, or a float array, channels first) and `pixel_values_videos` (a ready model
+            input).
 
     Returns:
         The name of the input column, the readiest where there are several.
@@ -172,7 +176,7 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     """The clips of a dataset before their time is resampled, kept on disk for the next time.
 
     Args:
-        dataset: with the column `frames` (and `fps`, `onset`, `apex`, `offset` where known).
+        dataset: with the column `frames` or `video` (and `fps`, `onset`, `apex`, `offset` where known).
         processor: makes the clips.
         num_proc: number of processes.
 
@@ -182,8 +186,7 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
     Raises:
         VideoError: for a clip that cannot be read, or whose face cannot be used, naming it.
     """
-    columns = [name for name in (*PREPARED_FROM, "clip_id") if name in dataset.column_names]
-    dataset = dataset.select_columns(columns)
+    dataset = _not_decoded(dataset)
     folder = prepared_folder(dataset, processor)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):  # one process prepares, the others wait for it
@@ -199,30 +202,39 @@ def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
     """Where the prepared clips of a dataset lie, or would lie: in the cache of `datasets`."""
     code = Path(__file__).parents[1] / "rcn"
     digest = hashlib.sha256(json.dumps(processor.to_dict(), sort_keys=True, default=str).encode())
-    for name in TOUCHES_PIXELS:
-        digest.update((code / f"{name}_rcn.py").read_bytes())
+    for path in (Path(spans.__file__), *(code / f"{name}_rcn.py" for name in TOUCHES_PIXELS)):
+        digest.update(path.read_bytes())
     kept = dataset.select_columns([name for name in PREPARED_FROM if name in dataset.column_names])
-    for row in kept.cast_column("frames", List(Image(decode=False))):
+    for row in kept:
         for value in row.values():
             _feed(digest, value)
     return Path(datasets.config.HF_DATASETS_CACHE) / "mer_hf-prepared" / digest.hexdigest()[:32]
 
 
+def _not_decoded(dataset: Dataset) -> Dataset:
+    """The columns that a clip is prepared from, with pictures and videos as files or bytes."""
+    dataset = dataset.select_columns([name for name in (*PREPARED_FROM, "clip_id") if name in dataset.column_names])
+    if "frames" in dataset.column_names:
+        dataset = dataset.cast_column("frames", List(Image(decode=False)))
+    if isinstance(dataset.features.get("video"), datasets.Video):  # it would be decoded whole, and by another library
+        dataset = dataset.cast_column("video", datasets.Video(decode=False))
+    return dataset
+
+
 def _feed(digest: "hashlib._Hash", value: object) -> None:
-    """Add a value of a row to a digest; a frame on disk stands for its path, size and times of change."""
+    """Add a value of a row to a digest; a file on disk stands for its path, size and times of change."""
     if isinstance(value, list):
         digest.update(b"[%d]" % len(value))
         for part in value:
             _feed(digest, part)
-    elif isinstance(value, dict):
-        content = value.get("bytes")
-        path = value.get("path")
-        digest.update(repr(path).encode() if content is None else content)
-        if content is None and path is not None and Path(path).exists():
-            status = Path(path).stat()
-            digest.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode())
+    elif isinstance(value, dict) and value.get("bytes") is not None:
+        digest.update(value["bytes"])
     else:
-        digest.update(repr(value).encode())
+        text = value.get("path") if isinstance(value, dict) else value
+        digest.update(repr(text).encode())
+        if isinstance(text, str) and Path(text).is_file():
+            status = Path(text).stat()
+            digest.update(repr((status.st_size, status.st_mtime_ns, status.st_ctime_ns)).encode())
 
 
 def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None, folder: Path) -> None:
@@ -296,23 +308,12 @@ def _one_thread() -> Iterator[None]:
 
 def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[str, object]:
     try:
-        apex = _apex_index(row, len(row["frames"] or ()))
-        clip = processor.clip_sequence(row["frames"], apex, row.get("fps"), windows=True)
+        grey = processor.connectivity == "geometric" or processor.num_channels == 1
+        source, apex = spans.clip_of_row(row, grey)
+        clip = processor.clip_sequence(source, apex, row.get("fps"), windows=True)
     except MerHfError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
     return {**vars(clip), "problems": list(clip.problems)}
-
-
-def _apex_index(row: dict[str, object], total: int) -> int | None:
-    """Where the annotated apex is among the frames of a clip; None where it is not known.
-
-    Where frames are missing it is the place as far along the clip, for the frames do not say which ones.
-    """
-    if row.get("apex") is None or row.get("onset") is None:
-        return None
-    onset, apex = int(row["onset"]), int(row["apex"])  # sheets may hold numbers as text
-    last = int(row["offset"]) - onset if row.get("offset") is not None else total - 1
-    return round((apex - onset) * (total - 1) / last) if last > 0 else apex - onset
 
 
 # --- clips that are ready ---
@@ -365,7 +366,7 @@ def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | N
     """
     column = check_dataset(dataset)
     labels = dataset["label"]
-    if column == "frames":
+    if column in FROM_PICTURES:
         kind = ClipMotion if processor.connectivity == "geometric" else ClipFrames
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
         contents = [kind(**{**row, "problems": tuple(row["problems"])}) for row in prepared]

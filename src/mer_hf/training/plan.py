@@ -20,7 +20,7 @@ from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
-from mer_hf.training.clips import check_dataset, ready_input, with_classes, with_identity
+from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_input, with_classes, with_identity
 from mer_hf.training.recipe import DRAWN, Recipe
 
 
@@ -125,7 +125,7 @@ def build_config(
         given = {field.name: getattr(single.config, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
-    elif column != "frames":
+    elif column not in FROM_PICTURES:
         frames, channels, height, width = ready_input(dataset, 0, column).shape
         given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
     if start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone

@@ -76,7 +76,7 @@ class RecipeError(MerHfError):
 HELP = {
     "dataset": f"corpus, folder of videos or of a saved Dataset, user/name on the Hub, or {DRAWN}",
     "data_dir": "where the release of the corpus was unpacked",
-    "label_set": "3class, 4class, 5class or native (corpora)",
+    "label_set": "3class (of corpora), 4class, 5class or native (of folders)",
     "fps": "frame rate of the frames on disk, where it is not the corpus's",
     "protocol": "who is held out: loso, lovo or kfold; none trains on all clips",
     "num_folds": "k of the kfold protocol",
@@ -112,7 +112,7 @@ class Recipe:
 
     dataset: str = "synthetic"
     data_dir: str | None = None
-    label_set: str = "3class"
+    label_set: str | None = None
     fps: float | None = None
     protocol: Literal["loso", "lovo", "kfold", "none"] = "loso"
     num_folds: int = 5
