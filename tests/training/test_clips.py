@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -5,9 +8,24 @@ from datasets import Array2D, Array3D, Array4D, ClassLabel, Dataset, Features, I
 from PIL import Image as Picture
 
 from mer_hf.rcn.decoding_rcn import VideoError
-from mer_hf.rcn.video_processing_rcn import ClipSequence, RcnVideoProcessor, collate_sequences
-from mer_hf.training.clips import DatasetError, _apex_index, check_dataset, prepare, ready_input, samples, with_identity
+from mer_hf.rcn.video_processing_rcn import ClipMotion, RcnVideoProcessor, collate
+from mer_hf.training import clips as clips_of_training
+from mer_hf.training.clips import (
+    TOUCHES_PIXELS,
+    DatasetError,
+    _apex_index,
+    check_dataset,
+    digest_of,
+    load_clips,
+    prepare,
+    prepared_folder,
+    ready_input,
+    resized,
+    with_classes,
+    with_identity,
+)
 
+CLASSES = ["negative", "positive", "surprise"]
 PROCESSORS = {
     "geometric": {"num_channels": 3, "num_frames": 1, "crop_size": {"height": 32, "width": 32}},
     "appearance": {"num_channels": 1, "num_frames": 9, "interpolation": "linear"},
@@ -92,6 +110,33 @@ def test_a_repeated_clip_id_is_refused(make_clips):
         with_identity(replaced(dataset, 5, clip_id=dataset["clip_id"][2]))
 
 
+# --- the classes and the size that a saved model has ---
+
+
+def test_labels_are_numbered_as_the_model_does_by_the_names_of_the_classes(make_clips):
+    dataset = make_clips("flow")
+    strange = dataset.cast_column("label", ClassLabel(names=["Negative", " positive", "SURPRISE", "others"]))
+    found = with_classes(strange, ["surprise", "negative", "positive"])
+    names = [CLASSES[label] for label in dataset["label"]]
+    assert [found.features["label"].int2str(label) for label in found["label"]] == names
+    assert found["clip_id"] == dataset["clip_id"]
+
+
+def test_clips_of_a_class_that_the_model_does_not_tell_are_refused_by_name(make_clips):
+    with pytest.raises(DatasetError, match="the dataset shows surprise; the saved model tells positive, negative"):
+        with_classes(make_clips("flow"), ["positive", "negative"])
+
+
+def test_smaller_flow_is_the_mean_over_areas_in_its_own_pixels():
+    flow = np.random.default_rng(0).normal(size=(1, 3, 8, 12)).astype(np.float32)
+    blocks = flow.reshape(1, 3, 4, 2, 4, 3).mean((3, 5))
+    expected = blocks * np.array([4 / 12, 4 / 8, 1], np.float32)[:, None, None]
+    np.testing.assert_allclose(resized(flow, 4, 4, in_pixels=True), expected, atol=1e-6)
+    np.testing.assert_allclose(resized(flow, 4, 4, in_pixels=False), blocks, atol=1e-6)
+    assert resized(flow, 8, 12, in_pixels=True) is flow
+    assert resized(flow, 16, 24, in_pixels=True).shape == (1, 3, 16, 24)
+
+
 # --- frames ---
 
 
@@ -110,7 +155,7 @@ def test_a_clip_that_cannot_be_used_is_named(make_clips, spoil, message):
     dataset = make_clips("frames")
     dataset = replaced(dataset, 3, frames=spoil(dataset[3]["frames"]))
     with pytest.raises(VideoError, match=message) as refused:
-        samples(dataset, processor_of("sequence"))
+        load_clips(dataset, processor_of("sequence"))
     assert str(refused.value).startswith(f"clip {dataset['clip_id'][3]}: ")
 
 
@@ -118,7 +163,7 @@ def test_a_clip_that_cannot_be_used_is_named(make_clips, spoil, message):
 def test_an_apex_that_is_no_frame_of_its_clip_is_refused_with_the_clip(make_clips, apex):
     dataset = replaced(make_clips("frames"), 1, apex=apex)
     with pytest.raises(VideoError, match=f"clip {dataset['clip_id'][1]}: "):
-        samples(dataset, processor_of("geometric"))
+        load_clips(dataset, processor_of("geometric"))
 
 
 def test_the_released_apex_decides_which_motion_is_seen_and_none_is_spotted(make_clips):
@@ -126,11 +171,12 @@ def test_the_released_apex_decides_which_motion_is_seen_and_none_is_spotted(make
     processor = processor_of("geometric")
     by_apex = {}
     for apex in ("41", "44", None):
-        (sample,) = samples(replaced(dataset, 0, apex=apex), processor)
+        (clip,) = load_clips(replaced(dataset, 0, apex=apex), processor)
         index = None if apex is None else int(apex) - 40
         expected = processor.clip_sequence(dataset[0]["frames"], index, fps=100.0, windows=True)
-        np.testing.assert_array_equal(sample["sequence"].frames, expected.frames)
-        by_apex[apex] = sample["sequence"].frames
+        np.testing.assert_array_equal(clip.content.motion, expected.motion)
+        np.testing.assert_array_equal(clip.apex_motion, expected.motion[expected.apex])
+        by_apex[apex] = clip.content.motion
     assert not np.array_equal(by_apex["41"], by_apex["44"])
 
 
@@ -138,29 +184,29 @@ def test_released_frame_numbers_may_be_numbers_or_text(make_clips):
     text = make_clips("frames").select([0, 1])
     numbers = text.cast_column("onset", Value("int64")).cast_column("apex", Value("int64"))
     for one, other in zip(
-        samples(text, processor_of("geometric")), samples(numbers, processor_of("geometric")), strict=True
+        load_clips(text, processor_of("geometric")), load_clips(numbers, processor_of("geometric")), strict=True
     ):
-        np.testing.assert_array_equal(one["sequence"].frames, other["sequence"].frames)
+        np.testing.assert_array_equal(one.content.motion, other.content.motion)
 
 
 @pytest.mark.parametrize("connectivity", PROCESSORS)
 def test_training_clips_and_videos_of_the_pipeline_become_the_same_input(make_clips, connectivity):
     dataset = make_clips("frames").select([0, 4, 8]).remove_columns(["fps", "onset", "apex"])
     processor = processor_of(connectivity)
-    for sample, row in zip(samples(dataset, processor), dataset, strict=True):
-        trained_on = processor.model_input(**collate_sequences([sample["sequence"]]))
+    for clip, row in zip(load_clips(dataset, processor), dataset, strict=True):
+        trained_on = processor.model_input(collate([clip.content]))
         seen = processor(row["frames"], return_tensors="pt")["pixel_values_videos"]
         assert seen.shape == (1, processor.num_frames, processor.num_channels, 16, 12)
         assert seen.std() > 0
         torch.testing.assert_close(trained_on, seen, rtol=0, atol=0)
-        assert sample["label"] == row["label"]
+        assert clip.label == row["label"]
 
 
 def test_clips_of_any_length_keep_the_order_of_the_rows(make_clips):
     dataset = make_clips("frames")
     lengths = [len(frames) for frames in dataset["frames"]]
     assert len(set(lengths)) > 1
-    assert [len(sample["sequence"].frames) for sample in samples(dataset, processor_of("sequence"))] == lengths
+    assert [len(clip.frames) for clip in load_clips(dataset, processor_of("sequence"))] == lengths
 
 
 # --- the cache ---
@@ -202,42 +248,50 @@ def test_what_was_prepared_is_found_again_and_other_options_code_or_rows_prepare
     assert other.shape[1] == 1
     assert prepared(select=[0, 1])[0] == 2
     assert prepared()[0] == 0
-    monkeypatch.setattr("mer_hf.training.clips._code_digest", lambda: "the code of tomorrow")
+    monkeypatch.setattr(clips_of_training, "__file__", str(code_elsewhere(tmp_path)))
+    assert prepared()[0] == 0
+    (tmp_path / "rcn" / "motion_rcn.py").write_text("the code of tomorrow")
     assert prepared()[0] == 9
 
 
-def test_the_key_of_the_cache_follows_the_code_of_the_hub_room(monkeypatch, tmp_path):
-    from mer_hf.training import clips as preparation
+def code_elsewhere(folder):
+    """Copy the Hub room, and name the place of `training/clips.py` beside it."""
+    shutil.copytree(Path(clips_of_training.__file__).parents[1] / "rcn", folder / "rcn")
+    return folder / "training" / "clips.py"
 
-    (tmp_path / "rcn").mkdir()
-    code = tmp_path / "rcn" / "motion_rcn.py"
-    code.write_text("one = 1\n")
-    monkeypatch.setattr(preparation, "__file__", str(tmp_path / "preparation.py"))
-    before = preparation._code_digest()
-    assert preparation._code_digest() == before
-    code.write_text("one = 2\n")
-    assert preparation._code_digest() != before
+
+def test_the_key_of_the_cache_follows_the_files_that_touch_pixels_alone(make_clips, tmp_path, monkeypatch):
+    dataset, processor = make_clips("frames"), processor_of("sequence")
+    before = prepared_folder(dataset, processor)
+    monkeypatch.setattr(clips_of_training, "__file__", str(code_elsewhere(tmp_path)))
+    assert prepared_folder(dataset, processor) == before
+    for path in sorted((tmp_path / "rcn").glob("*.py")):
+        path.write_text(path.read_text() + "# tomorrow\n")
+        changed = prepared_folder(dataset, processor) != before
+        assert changed == (path.name.removesuffix("_rcn.py") in TOUCHES_PIXELS), path.name
+        before = prepared_folder(dataset, processor)
 
 
 # --- ready inputs ---
 
 
-def test_a_ready_flow_is_a_sequence_of_one_frame_without_reference(make_clips):
+def test_a_ready_flow_is_the_motion_of_an_apex_without_onsets(make_clips):
     dataset = make_clips("flow")
     processor = RcnVideoProcessor(align="none", size={"height": 12, "width": 12})
-    for sample, row in zip(samples(dataset, processor), dataset.with_format("numpy"), strict=True):
-        assert isinstance(sample["sequence"], ClipSequence)
-        np.testing.assert_array_equal(sample["sequence"].frames, row["flow"][None])
-        assert sample["sequence"].reference.shape == (0, 2, 12, 12)
-        assert sample["label"] == row["label"]
+    for clip, row in zip(load_clips(dataset, processor), dataset.with_format("numpy"), strict=True):
+        assert isinstance(clip.content, ClipMotion)
+        np.testing.assert_array_equal(clip.content.motion, row["flow"][None])
+        np.testing.assert_array_equal(clip.apex_motion, row["flow"])
+        assert clip.content.onsets.shape == (0, 2, 12, 12)
+        assert clip.label == row["label"]
 
 
 def test_ready_flow_of_several_sizes_is_brought_to_that_of_the_model():
     flow = [np.ones((2, 3, 3)), np.ones((2, 32, 24))]
-    first, second = samples(with_input("flow", flow, NESTED), processor_of("geometric"))
-    np.testing.assert_allclose(first["sequence"].frames[0, :, 0, 0], [4, 16 / 3], rtol=1e-6)
-    np.testing.assert_allclose(second["sequence"].frames[0, :, 0, 0], [0.5, 0.5], rtol=1e-6)
-    assert first["sequence"].frames.shape == second["sequence"].frames.shape == (1, 2, 16, 12)
+    first, second = load_clips(with_input("flow", flow, NESTED), processor_of("geometric"))
+    np.testing.assert_allclose(first.apex_motion[:, 0, 0], [4, 16 / 3], rtol=1e-6)
+    np.testing.assert_allclose(second.apex_motion[:, 0, 0], [0.5, 0.5], rtol=1e-6)
+    assert first.content.motion.shape == second.content.motion.shape == (1, 2, 16, 12)
 
 
 def test_mid_grey_of_a_flow_picture_is_no_motion():
@@ -255,9 +309,9 @@ def test_mid_grey_of_a_flow_picture_is_no_motion():
 
 def test_a_ready_video_is_taken_as_it_is(make_clips):
     dataset = make_clips("video")
-    for sample, row in zip(samples(dataset, processor_of("appearance")), dataset.with_format("numpy"), strict=True):
-        np.testing.assert_array_equal(sample["pixel_values_videos"], row["pixel_values_videos"])
-        assert sample["pixel_values_videos"].dtype == np.float32
+    for clip, row in zip(load_clips(dataset, processor_of("appearance")), dataset.with_format("numpy"), strict=True):
+        np.testing.assert_array_equal(clip.frames, row["pixel_values_videos"])
+        assert clip.frames.dtype == np.float32
 
 
 def with_input(column, values, feature):
@@ -295,7 +349,7 @@ NESTED = List(List(List(Value("float32"))))
 )
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):
-        samples(dataset, processor_of("geometric"))
+        load_clips(dataset, processor_of("geometric"))
 
 
 @pytest.mark.parametrize(
