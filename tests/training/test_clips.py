@@ -1,6 +1,9 @@
+import os
 import shutil
+import time
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -110,6 +113,42 @@ def test_a_repeated_clip_id_is_refused(make_clips):
         with_identity(replaced(dataset, 5, clip_id=dataset["clip_id"][2]))
 
 
+SPELLINGS = {
+    "whole numbers": ([1, 2, 10], Value("int64")),
+    "floats": ([1.0, 2.0, 10.0], Value("float64")),
+    "classes": ([2, 0, 1], ClassLabel(names=["2", "10", "1.0"])),
+    "text": (["1", "2", "10"], Value("string")),
+    "text of floats": (["1.0", " 2 ", "10.0"], Value("string")),
+}
+
+
+def with_subjects(dataset, names, feature):
+    """The dataset with its three subjects called otherwise."""
+    numbers = {"s1": 0, "s2": 1, "s3": 2}
+    subjects = [names[numbers[subject]] for subject in dataset["subject"]]
+    return dataset.remove_columns("subject").add_column("subject", subjects, feature=feature)
+
+
+@pytest.mark.parametrize("kind", SPELLINGS)
+def test_subjects_have_one_spelling_however_a_dataset_holds_them(make_clips, kind):
+    dataset = make_clips("flow").remove_columns("clip_id")
+    expected = with_identity(with_subjects(dataset, ["1", "2", "10"], Value("string")))
+    found = with_identity(with_subjects(dataset, *SPELLINGS[kind]))
+    assert list(found["subject"]) == list(expected["subject"]) == ["1"] * 3 + ["2"] * 3 + ["10"] * 3
+    assert list(found["clip_id"]) == list(expected["clip_id"])
+    assert found.features["subject"] == Value("string")
+
+
+@pytest.mark.parametrize(
+    ("value", "feature"),
+    [(None, Value("string")), ("  ", Value("string")), (float("nan"), Value("float64")), (None, Value("int64"))],
+)
+def test_a_row_without_a_subject_is_refused(make_clips, value, feature):
+    names = [1, 2, value] if feature != Value("string") else ["1", "2", value]
+    with pytest.raises(DatasetError, match="row 6 has no subject"):
+        with_identity(with_subjects(make_clips("flow"), names, feature))
+
+
 # --- the classes and the size that a saved model has ---
 
 
@@ -213,8 +252,9 @@ def test_clips_of_any_length_keep_the_order_of_the_rows(make_clips):
 
 
 @pytest.fixture
-def count_preparations(monkeypatch):
-    """Count the clips that are prepared, by a function that the fingerprint of the cache does not see."""
+def count_preparations(monkeypatch, tmp_path):
+    """The clips that are prepared, into a cache that holds none before."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     counted = []
     real = RcnVideoProcessor.clip_sequence
 
@@ -272,6 +312,96 @@ def test_the_key_of_the_cache_follows_the_files_that_touch_pixels_alone(make_cli
         before = prepared_folder(dataset, processor)
 
 
+def spoil_zeros(folder):
+    path = max(folder.glob("*.arrow"), key=lambda each: each.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = bytes(64)
+    path.write_bytes(content)
+
+
+def spoil_parts(folder):
+    """The parts of another corpus of as many clips, with its own list of checksums left out."""
+    for path in folder.glob("*.arrow"):
+        path.write_bytes(path.read_bytes()[::-1])
+
+
+SPOILT = {
+    "cut off": lambda folder: next(folder.glob("*.arrow")).write_bytes(next(folder.glob("*.arrow")).read_bytes()[:-99]),
+    "emptied": lambda folder: next(folder.glob("*.arrow")).write_bytes(b""),
+    "lost": lambda folder: next(folder.glob("*.arrow")).unlink(),
+    "without its state": lambda folder: (folder / "state.json").unlink(),
+    "without checksums": lambda folder: (folder / "sha256.json").unlink(),
+    "checksums that are none": lambda folder: (folder / "sha256.json").write_bytes(b"\xff["),
+    "zeros inside": spoil_zeros,
+    "other content": spoil_parts,
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
+def test_what_was_prepared_and_does_not_hold_is_made_again_which_one_line_says(
+    make_clips, count_preparations, caplog, spoil
+):
+    dataset, processor = make_clips("frames").select(range(3)), processor_of("sequence")
+    before = [clip.frames for clip in load_clips(dataset, processor)]
+    spoil(prepared_folder(dataset, processor))
+    assert len(count_preparations) == 3
+    after = [clip.frames for clip in load_clips(dataset, processor)]
+    assert len(count_preparations) == 6
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    (line,) = caplog.messages
+    assert line == f"{prepared_folder(dataset, processor)} is damaged; its clips are prepared again"
+    load_clips(dataset, processor)
+    assert len(count_preparations) == 6
+
+
+def test_prepared_clips_that_were_swapped_with_others_are_made_again(make_clips, count_preparations, caplog):
+    processor = processor_of("sequence")
+    first, other = make_clips("frames").select(range(3)), make_clips("frames", seed=1).select(range(3))
+    before = [clip.frames for clip in load_clips(first, processor)]
+    load_clips(other, processor)
+    shutil.rmtree(prepared_folder(first, processor))
+    shutil.copytree(prepared_folder(other, processor), prepared_folder(first, processor))
+    after = [clip.frames for clip in load_clips(first, processor)]
+    for one, again in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, again)
+    assert "is damaged" in caplog.text
+
+
+def test_a_frame_that_was_replaced_at_the_same_size_and_time_is_noticed(make_clips, tmp_path, count_preparations):
+    clips = make_clips("frames").select(range(3))
+    rows = clips.to_list()
+    for row in rows:
+        for step, frame in enumerate(row["frames"]):
+            path = tmp_path / f"{row['clip_id'].replace('/', '-')}-{step}.png"
+            path.write_bytes(frame["bytes"])
+            frame.update(bytes=None, path=str(path))
+    dataset, processor = Dataset.from_list(rows, features=clips.features), processor_of("sequence")
+    load_clips(dataset, processor)
+    load_clips(dataset, processor)
+    assert len(count_preparations) == 3
+    path = Path(rows[1]["frames"][2]["path"])
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1  # of the same length
+    time.sleep(0.02)  # a tick of the clock of the file system
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    folder = prepared_folder(dataset, processor)
+    assert not folder.exists()
+
+
+def test_nothing_is_written_into_the_folder_of_a_dataset(make_clips, tmp_path):
+    """It may be read-only."""
+    folder = tmp_path / "clips"
+    make_clips("frames").save_to_disk(folder)
+    before = {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]}
+    dataset = with_classes(with_identity(load_from_disk(folder).remove_columns(["clip_id", "corpus"])), CLASSES[::-1])
+    load_clips(dataset.select([0, 4, 8]), processor_of("sequence"))
+    assert {path: path.stat().st_mtime_ns for path in [folder, *folder.rglob("*")]} == before
+
+
 # --- ready inputs ---
 
 
@@ -320,7 +450,7 @@ def with_input(column, values, feature):
     return Dataset.from_list(rows, features=Features({**features, column: feature}))
 
 
-NESTED = List(List(List(Value("float32"))))
+NESTED, NESTED64 = (List(List(List(Value(kind)))) for kind in ("float32", "float64"))
 
 
 @pytest.mark.parametrize(
@@ -340,12 +470,20 @@ NESTED = List(List(List(Value("float32"))))
         ),
         (with_input("flow", [np.zeros((2, 3, 3)), [[[1.0], [1.0, 2.0]]]], NESTED), "clip clip1: "),
         (with_input("flow", [np.zeros((2, 3, 3)), None], NESTED), "clip clip1: flow is empty"),
+        *(
+            (with_input("flow", [np.zeros((2, 3, 3)), np.full((2, 3, 3), value)], NESTED), "clip clip1: flow holds 18")
+            for value in (np.nan, np.inf, -np.inf)
+        ),
+        (with_input("flow", [np.full((2, 3, 3), 1e308)], NESTED64), "clip clip0: flow holds 18 values that are not"),
         (
             with_input("flow", [Picture.new("RGB", (3, 3)), {"bytes": b"no picture", "path": None}], Image()),
             "clip clip1: .*cannot identify",
         ),
     ],
-    ids=["rank 2", "rank 4", "video of rank 3", "two depths", "two lengths", "ragged", "none", "damaged picture"],
+    ids=[
+        *("rank 2", "rank 4", "video of rank 3", "two depths", "two lengths", "ragged", "none"),
+        *("not a number", "infinite", "minus infinite", "too large for float32", "damaged picture"),
+    ],
 )
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):
@@ -361,6 +499,10 @@ def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, 
         ({"onset": 100, "apex": 120}, 41, 20),
         ({"onset": 100, "apex": None, "offset": 140}, 41, None),
         ({}, 41, None),
+        ({"onset": 100.0, "apex": "120.0", "offset": ""}, 41, 20),
+        ({"onset": 100, "apex": float("nan"), "offset": 140}, 41, None),
+        ({"onset": 100, "apex": " ", "offset": 140}, 41, None),
+        ({"onset": None, "apex": 120, "offset": 140}, 41, None),
     ],
 )
 def test_the_apex_is_found_among_the_frames(row, total, index):

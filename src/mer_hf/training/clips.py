@@ -162,8 +162,8 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
             f"the dataset shows {', '.join(strange)}; the saved model tells {', '.join(classes)}. Leave those clips "
             "out, or name the classes as the model does."
         )
-    dataset = dataset.remove_columns("label").add_column("label", [found[label] for label in labels])
-    return dataset.cast_column("label", ClassLabel(names=list(classes)))
+    numbered = [found[label] for label in labels]
+    return dataset.remove_columns("label").add_column("label", numbered, feature=ClassLabel(names=list(classes)))
 
 
 # --- clips that are prepared once ---
@@ -203,9 +203,10 @@ def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
     for name in TOUCHES_PIXELS:
         digest.update((code / f"{name}_rcn.py").read_bytes())
     kept = dataset.select_columns([name for name in PREPARED_FROM if name in dataset.column_names])
-    for row in kept.cast_column("frames", List(Image(decode=False))):
-        for value in row.values():
-            _feed(digest, value)
+    for rows in kept.with_format("arrow").iter(64):  # undecoded; to cast them would write a copy beside the dataset
+        for row in rows.to_pylist():
+            for value in row.values():
+                _feed(digest, value)
     return Path(datasets.config.HF_DATASETS_CACHE) / "mer_hf-prepared" / digest.hexdigest()[:32]
 
 
@@ -250,19 +251,20 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
         )
         whole = Path(unfinished) / "whole"
         prepared.save_to_disk(whole)
-        (whole / "sha256.json").write_text(json.dumps(_checksums(whole)), encoding="utf-8")
+        (whole / "sha256.json").write_text(json.dumps(_checksums(whole, folder.name)), encoding="utf-8")
         whole.rename(folder)
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path, key: str) -> dict[str, str]:
+    """Of each file, and the key that they were prepared for, so that folders cannot be swapped."""
     files = sorted(path for path in folder.iterdir() if path.name != "sha256.json")
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {"key": key, **{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}}
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the files of a prepared folder are those that were written."""
     try:
-        return json.loads((folder / "sha256.json").read_text(encoding="utf-8")) == _checksums(folder)
+        return json.loads((folder / "sha256.json").read_text(encoding="utf-8")) == _checksums(folder, folder.name)
     except (OSError, ValueError):
         return False
 
@@ -297,11 +299,22 @@ def _apex_index(row: dict[str, object], total: int) -> int | None:
 
     Where frames are missing it is the place as far along the clip, for the frames do not say which ones.
     """
-    if row.get("apex") is None or row.get("onset") is None:
+    onset, apex, offset = (_frame_number(row, name) for name in ("onset", "apex", "offset"))
+    if apex is None or onset is None:
         return None
-    onset, apex = int(row["onset"]), int(row["apex"])  # sheets may hold numbers as text
-    last = int(row["offset"]) - onset if row.get("offset") is not None else total - 1
+    last = total - 1 if offset is None else offset - onset
     return round((apex - onset) * (total - 1) / last) if last > 0 else apex - onset
+
+
+def _frame_number(row: dict[str, object], name: str) -> int | None:
+    """The number of a frame, which sheets may hold as text; None for a blank and for NaN."""
+    value = row.get(name)
+    if value is None or value != value or not str(value).strip():
+        return None
+    try:
+        return int(float(value))
+    except (ValueError, OverflowError) as error:
+        raise DatasetError(f"{name} is {value!r}; expected the number of a frame") from error
 
 
 # --- clips that are ready ---
@@ -329,7 +342,8 @@ def _ready_array(value: object, column: str) -> np.ndarray:
     if isinstance(value, Picture):
         array = np.moveaxis(np.asarray(value.convert("RGB"), np.float32) / 127.5 - 1, 2, 0)
     else:
-        array = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+            array = np.asarray(value, np.float32)
     rank = 3 if column == "flow" else 4
     if array.ndim != rank:
         raise DatasetError(f"{column} must have {rank} dimensions, channels before height and width, got {array.shape}")
