@@ -1,5 +1,8 @@
 import io
+import os
+from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from datasets import Array3D, Array4D, ClassLabel, Dataset, Features, Image, List, Value
@@ -48,6 +51,18 @@ KINDS = {
     "video": ("pixel_values_videos", Array4D((4, 1, SIZE, SIZE), "float32"), _video),
     "frames": ("frames", List(Image(decode=False)), _frames),
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def a_cache_of_their_own(tmp_path_factory):
+    """Clips that tests prepare are not kept; the embedded corpus is, for to render it takes minutes."""
+    kept, cache = Path(datasets.config.HF_DATASETS_CACHE).expanduser(), tmp_path_factory.mktemp("datasets")
+    (kept / "mer_hf-synthetic").mkdir(parents=True, exist_ok=True)
+    (cache / "mer_hf-synthetic").symlink_to(kept / "mer_hf-synthetic")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
+        patch.setitem(os.environ, "HF_DATASETS_CACHE", str(cache))  # of processes that tests start
+        yield
 
 
 @pytest.fixture(scope="session")

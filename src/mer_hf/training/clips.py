@@ -165,8 +165,8 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
             f"the dataset shows {', '.join(strange)}; the saved model tells {', '.join(classes)}. Leave those clips "
             "out, or name the classes as the model does."
         )
-    dataset = dataset.remove_columns("label").add_column("label", [found[label] for label in labels])
-    return dataset.cast_column("label", ClassLabel(names=list(classes)))
+    numbered = [found[label] for label in labels]
+    return dataset.remove_columns("label").add_column("label", numbered, feature=ClassLabel(names=list(classes)))
 
 
 # --- clips that are prepared once ---
@@ -205,17 +205,16 @@ def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
     for path in (Path(spans.__file__), *(code / f"{name}_rcn.py" for name in TOUCHES_PIXELS)):
         digest.update(path.read_bytes())
     kept = dataset.select_columns([name for name in PREPARED_FROM if name in dataset.column_names])
-    for row in kept:
-        for value in row.values():
-            _feed(digest, value)
+    for rows in kept.with_format("arrow").iter(64):  # undecoded; to cast them would write a copy beside the dataset
+        for row in rows.to_pylist():
+            for value in row.values():
+                _feed(digest, value)
     return Path(datasets.config.HF_DATASETS_CACHE) / "mer_hf-prepared" / digest.hexdigest()[:32]
 
 
 def _not_decoded(dataset: Dataset) -> Dataset:
-    """The columns that a clip is prepared from, with pictures and videos as files or bytes."""
+    """The columns that a clip is prepared from, with videos as files or bytes."""
     dataset = dataset.select_columns([name for name in (*PREPARED_FROM, "clip_id") if name in dataset.column_names])
-    if "frames" in dataset.column_names:
-        dataset = dataset.cast_column("frames", List(Image(decode=False)))
     if isinstance(dataset.features.get("video"), datasets.Video):  # it would be decoded whole, and by another library
         dataset = dataset.cast_column("video", datasets.Video(decode=False))
     return dataset
@@ -262,7 +261,7 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
         whole = Path(unfinished) / "whole"
         with _no_bar():  # that of the map was enough
             prepared.save_to_disk(whole)
-        (whole / "sha256.json").write_text(json.dumps(_checksums(whole)), encoding="utf-8")
+        (whole / "sha256.json").write_text(json.dumps(_checksums(whole, folder.name)), encoding="utf-8")
         whole.rename(folder)
 
 
@@ -277,15 +276,16 @@ def _no_bar() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _checksums(folder: Path) -> dict[str, str]:
+def _checksums(folder: Path, key: str) -> dict[str, str]:
+    """Of each file, and the key that they were prepared for, so that folders cannot be swapped."""
     files = sorted(path for path in folder.iterdir() if path.name != "sha256.json")
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {"key": key, **{path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}}
 
 
 def _is_whole(folder: Path) -> bool:
     """Whether the files of a prepared folder are those that were written."""
     try:
-        return json.loads((folder / "sha256.json").read_text(encoding="utf-8")) == _checksums(folder)
+        return json.loads((folder / "sha256.json").read_text(encoding="utf-8")) == _checksums(folder, folder.name)
     except (OSError, ValueError):
         return False
 
@@ -341,7 +341,8 @@ def _ready_array(value: object, column: str) -> np.ndarray:
     if isinstance(value, Picture):
         array = np.moveaxis(np.asarray(value.convert("RGB"), np.float32) / 127.5 - 1, 2, 0)
     else:
-        array = np.asarray(value, np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, which is refused below
+            array = np.asarray(value, np.float32)
     rank = 3 if column == "flow" else 4
     if array.ndim != rank:
         raise DatasetError(f"{column} must have {rank} dimensions, channels before height and width, got {array.shape}")

@@ -263,6 +263,8 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
 def _parser() -> HfArgumentParser:
     parser = HfArgumentParser((Recipe, TrainingArguments), add_help=False, allow_abbrev=False)
     parser.error = _refuse
+    (trackers,) = (action for action in parser._actions if action.dest == "report_to")
+    trackers.nargs = "+"  # HfArgumentParser would take a single one
     parser.set_defaults(**DEFAULTS, bf16=None)
     return parser
 
@@ -289,12 +291,12 @@ def _read_yaml(path: Path) -> dict[str, object]:
 class _UniqueKeys(yaml.SafeLoader):
     """Refuses a key that stands twice, of which YAML would silently take the last."""
 
-    def constructjson_object(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"{min(twice)!r} stands twice", node.start_mark)
-        return super().constructjson_object(node, deep)
+        return super().construct_mapping(node, deep)
 
 
 def _as_argv(content: Mapping[str, object], where: str) -> list[str]:
@@ -309,8 +311,15 @@ def _as_argv(content: Mapping[str, object], where: str) -> list[str]:
         if isinstance(value, list):
             options += [f"--{name}", *map(str, value)]
         elif value is not None:
-            options.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
+            options.append(f"--{name}={_as_json(value, where + name) if isinstance(value, dict) else value}")
     return options
+
+
+def _as_json(value: dict, where: str) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:  # a date, or values that hold themselves
+        raise RecipeError(f"{where} must hold numbers, texts, lists and values by name: {error}") from error
 
 
 def _check_option(argument: str) -> None:
@@ -327,9 +336,9 @@ def _check_name(name: object, where: str, written: str = "") -> None:
     if name not in known:
         nearest = difflib.get_close_matches(str(name)[:60], known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        what = f"there is no option {written.partition('=')[0]}" if written else f"unknown key {_short(name)}"
+        what = f"there is no option {written.partition('=')[0][:60]}" if written else f"unknown key {_short(name)}"
         raise RecipeError(f"{where}{what}{hint}")
-    if name not in HOLD and name not in DEFAULTS and name not in {entry.name for entry in fields(Recipe)}:
+    if name not in HOLD and name not in HELP:
         reasons = [reason for beginning, reason in INSTEAD.items() if name.startswith(beginning)]
         raise RecipeError(f"{where}{name} does not hold here: {next(iter(reasons), 'it was never tried')}")
 
@@ -357,9 +366,16 @@ def _check_arguments(arguments: TrainingArguments) -> None:
         )
     if arguments.max_steps < 1 and not 0 < arguments.num_train_epochs < math.inf:
         raise RecipeError(f"num_train_epochs must be above 0 and finite, got {arguments.num_train_epochs}")
-    for name in ("learning_rate", "weight_decay", "max_grad_norm", "warmup_steps"):
+    for name in ("learning_rate", "weight_decay", "adam_epsilon", "max_grad_norm", "warmup_steps"):
         if not 0 <= getattr(arguments, name) < math.inf:
             raise RecipeError(f"{name} must be 0 or more and finite, got {getattr(arguments, name)}")
+    for name in ("adam_beta1", "adam_beta2"):
+        if not 0 <= getattr(arguments, name) < 1:
+            raise RecipeError(f"{name} must be 0 or more and below 1, got {getattr(arguments, name)}")
+    if arguments.seed >= 2**31:
+        raise RecipeError(
+            f"seed must be below 2147483648, got {arguments.seed}; motion to score on has the larger ones"
+        )
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -384,9 +400,7 @@ def help_text(everything: bool = False) -> str:
     """The options that hold, those of a recipe first, on two screens; with `everything`, what each does at length."""
     parser = _parser()
     defaults = {action.dest: action.default for action in reversed(parser._actions)}  # --no_x comes after --x
-    texts = {
-        entry.name: entry.metadata.get("help", "") for part in (Recipe, TrainingArguments) for entry in fields(part)
-    }
+    texts = {entry.name: entry.metadata.get("help", "") for entry in fields(TrainingArguments)} | HELP
     groups = {"the recipe": [entry.name for entry in fields(Recipe)]}
     groups |= {"the optimisation": OPTIMISATION, "the circumstances": CIRCUMSTANCES}
     lines = [
@@ -401,11 +415,13 @@ def help_text(everything: bool = False) -> str:
             text = text if everything else text.partition(". ")[0].rstrip(".")
             default = defaults.get(name)
             option = f"--{name.replace('_', '-')}"
-            shown = text if default in (None, "") else f"{text} ({default})"
+            shown = "" if default in (None, "") else f" ({default})"
             if everything:
-                lines += [f"  {option}", *textwrap.wrap(shown, 110, initial_indent=" " * 6, subsequent_indent=" " * 6)]
+                indented = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
+                lines += [f"  {option}", *textwrap.wrap(text + shown, 110, **indented)]
             else:
-                lines.append(f"  {option:30} {shown if len(shown) <= 86 else shown[:83] + '...'}")
+                room = 86 - len(shown)
+                lines.append(f"  {option:30} {text if len(text) <= room else text[: room - 3] + '...'}{shown}")
     return "\n".join(lines)
 
 

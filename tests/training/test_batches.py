@@ -1,0 +1,129 @@
+"""What a batch holds: clips on the device, drawn fields, and both at once."""
+
+import numpy as np
+import pytest
+import torch
+from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
+
+from mer_hf.action_units import ACTION_UNITS
+from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
+from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
+from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, collate
+from mer_hf.training.batches import REST, DrawnFields, JointClips, Packed, ResidentClips
+from mer_hf.training.clips import load_clips
+from mer_hf.training.plan import drawn_config
+
+# --- clips ---
+
+
+def test_packed_arrays_are_taken_out_as_they_went_in():
+    generator = np.random.default_rng(0)
+    arrays = [generator.normal(size=(length, 2, 3)).astype(np.float32) for length in (3, 1, 5, 2)]
+    values, lengths = Packed(arrays, CPU).take(torch.tensor([3, 0, 3]))
+    assert lengths.tolist() == [2, 3, 2]
+    assert values.shape == (3, 3, 2, 3)
+    for found, row in zip(values, (3, 0, 3), strict=True):
+        array = arrays[row]
+        np.testing.assert_array_equal(found[: len(array)], array)
+        np.testing.assert_array_equal(found[len(array) :], array[-1:].repeat(3 - len(array), 0))
+
+
+@pytest.mark.parametrize("jittered", [True, False])
+@pytest.mark.parametrize("connectivity", ["geometric", "sequence"])
+def test_a_resident_batch_holds_what_its_clips_hold(make_clips, tmp_path, connectivity, jittered):
+    windows = {"processor": {**OPTIONS["processor"], "onset_window": 0.01}}  # of the few frames there are
+    options = windows if connectivity == "geometric" else SEQUENCE
+    plan, clips = planned(tmp_path, make_clips("frames"), **options)
+    resident = ResidentClips(clips, plan.processor, CPU, jittered)
+    rows = [7, 0, 3]
+    batch = resident.__getitems__(rows)
+    contents = [clips[row].content for row in rows]
+    assert len(resident) == 9
+    assert batch.pop("labels").tolist() == [clips[row].label for row in rows]
+    expected = collate(contents)
+    if not jittered:
+        torch.testing.assert_close(batch["pixel_values_videos"], plan.processor.model_input(expected))
+        return
+    found = batch["clips"]
+    assert type(found) is type(expected) is (MotionBatch if connectivity == "geometric" else FramesBatch)
+    for name, value in found._asdict().items():
+        same = getattr(expected, name)
+        assert value.shape == same.shape
+        if name not in ("frames", "motion", "onsets"):
+            assert torch.equal(value, same)
+            continue
+        for part, content in zip(value, contents, strict=True):
+            array = getattr(content, name)
+            np.testing.assert_array_equal(part[: len(array)], array)
+    torch.testing.assert_close(plan.processor.model_input(found), plan.processor.model_input(expected))
+
+
+def test_lone_pictures_of_flow_are_finished_once_though_jitter_is_asked_for(make_clips, tmp_path):
+    plan, clips = planned(tmp_path, make_clips("flow"))
+    batch = ResidentClips(clips, plan.processor, CPU, jittered=True).__getitems__([4, 1])
+    expected = plan.processor.model_input(collate([clips[row].content for row in (4, 1)]))
+    torch.testing.assert_close(batch["pixel_values_videos"], expected)
+
+
+def test_clips_of_each_class_are_counted(make_clips, tmp_path):
+    plan, clips = planned(tmp_path, make_clips("video"), **SEQUENCE)
+    resident = ResidentClips([clips[row] for row in (0, 1, 3, 6)], plan.processor, CPU)
+    assert resident.class_counts(4) == [3, 1, 0, 0]
+
+
+# --- drawn motion ---
+
+
+@pytest.fixture
+def config():
+    return drawn_config(recipe_of("nowhere", **DRAWN)[0])
+
+
+def test_half_of_a_batch_is_signed_flow_and_half_has_the_form_of_published_pictures(config):
+    batch = DrawnFields(100, config, 5, CPU).__getitems__(list(range(8)))
+    drawn = draw_fields(8, (16, 16), torch.Generator().manual_seed(5), DrawingSettings(rest=REST))
+    for row, pixels in enumerate(batch["pixel_values_videos"]):
+        flow = drawn.flow[row]
+        if row < 4:
+            flow = as_published_picture(torch.cat([flow, optical_strain(flow)]))
+        torch.testing.assert_close(pixels[0], flow_picture(flow, 3))
+    assert torch.equal(batch["labels"], drawn.label)
+    assert torch.equal(batch["action_units"], (drawn.units > 0).float())
+    assert batch["action_units"].shape == (8, len(ACTION_UNITS))
+
+
+def test_no_field_is_drawn_twice_and_a_seed_draws_the_same(config):
+    def batches(seed):
+        fields = DrawnFields(8, config, seed, CPU)
+        return [fields.__getitems__([0, 1])["pixel_values_videos"] for _ in range(2)]
+
+    (first, second), (again, _), (other, _) = batches(1), batches(1), batches(2)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+# --- clips and drawn motion in one batch ---
+
+
+def test_a_joint_batch_has_clips_of_unknown_units_and_fields_of_known_ones(make_clips):
+    saved, dataset = saved_model(), make_clips("flow")
+    clips = ResidentClips(load_clips(dataset, saved.processor), saved.processor, CPU)
+    drawn = DrawnFields(0, saved.model.config, 5, CPU)
+    joint = JointClips(clips, drawn, 2, ["surprise", "others", "positive", "negative"])
+    batch = joint.__getitems__([3, 1])
+    alone = DrawnFields(0, saved.model.config, 5, CPU).draw(4)
+    assert len(joint) == 9
+    assert torch.equal(batch["pixel_values_videos"], clips.__getitems__([3, 1])["pixel_values_videos"])
+    assert torch.equal(batch["drawn"], alone["pixel_values_videos"])
+    numbers = {"negative": 3, "positive": 2, "surprise": 0}
+    expected = [-1 if label < 0 else numbers[CLASSES[label]] for label in alone["labels"].tolist()]
+    assert batch["labels"].tolist() == [dataset["label"][3], dataset["label"][1], *expected]
+    assert batch["action_units"][:2].isnan().all()
+    assert torch.equal(batch["action_units"][2:], alone["action_units"])
+    assert joint.class_counts(4) == [3 + 6, 3, 3 + 6, 0 + 6]
+
+
+def test_a_plan_of_joint_training_is_of_geometric_models_and_their_classes(make_clips, tmp_path):
+    plan = plan_of(tmp_path, make_clips("flow"), drawn_per_clip=2)
+    assert list(plan.config.action_units) == list(ACTION_UNITS)
