@@ -6,7 +6,7 @@ from mer_hf.corpora import AnnotationError, CorpusNotFoundError
 from mer_hf.corpora.folder import load_folder
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.clips import samples
+from mer_hf.training.clips import load_clips
 
 HEADER = "file_name,label,subject,onset,apex,offset"
 
@@ -217,7 +217,7 @@ def test_a_changed_video_or_table_is_read_anew_and_the_same_ones_are_not(load, f
     assert load("second.mp4,joy,1,1,3,9").cache_files != changed.cache_files
 
 
-def test_clips_of_a_folder_become_samples_for_training(load, folder):
+def test_clips_of_a_folder_become_clips_in_memory(load, folder):
     with av.open(str(folder / "moving.mkv"), "w") as container:
         stream = container.add_stream("ffv1", rate=50)
         stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv444p"
@@ -228,8 +228,7 @@ def test_clips_of_a_folder_become_samples_for_training(load, folder):
         container.mux(stream.encode())
     clips = load("moving.mkv,joy,1,0.1,0.16,0.3", "moving.mkv,disgust,2,0.2,,0.4")
     processor = RcnVideoProcessor(connectivity="geometric", align="none", size={"height": 16, "width": 16})
-    made = samples(clips, processor)
-    assert [sample["label"] for sample in made] == [1, 0]
-    middle = len(made[0]["sequence"].frames) // 2
-    u = made[0]["sequence"].frames[middle, 0]
+    made = load_clips(clips, processor)
+    assert [clip.label for clip in made] == [1, 0]
+    u = made[0].apex_motion[0]
     assert u.max() > 1  # three frames of a pixel each, to the right

@@ -8,7 +8,7 @@ from datasets import ClassLabel, Dataset, Features, Value, Video
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.clips import check_dataset, samples
+from mer_hf.training.clips import check_dataset, load_clips
 from mer_hf.training.spans import clip_of_row
 
 
@@ -147,15 +147,15 @@ def test_a_video_column_is_prepared_as_the_frames_it_was_cut_from(video, feature
     processor = RcnVideoProcessor(connectivity="geometric", align="none", size={"height": 16, "width": 16})
     dataset = with_video([{"video": str(video), "onset": 12, "apex": 18, "offset": 30}], feature)
     assert check_dataset(dataset) == "video"
-    (sample,) = samples(dataset, processor)
+    (sample,) = load_clips(dataset, processor)
     cut = load_video(str(video)).frames[12:31]
     expected = processor.clip_sequence(cut, 6, fps=20.0, windows=True)
-    assert sample["sequence"].frames.shape == expected.frames.shape
-    np.testing.assert_allclose(sample["sequence"].frames, expected.frames, atol=0.05)
+    assert (sample.content.motion.shape, sample.content.apex) == (expected.motion.shape, expected.apex)
+    np.testing.assert_allclose(sample.content.motion, expected.motion, atol=0.05)
 
 
 def test_a_clip_that_its_video_does_not_have_is_named(video):
     processor = RcnVideoProcessor(connectivity="geometric", align="none", size={"height": 16, "width": 16})
     good = {"video": str(video), "onset": 12, "apex": 18, "offset": 30}
     with pytest.raises(VideoError, match="clip clip1: the offset 99 lies after the end"):
-        samples(with_video([good, {**good, "offset": 99}], Value("string")), processor)
+        load_clips(with_video([good, {**good, "offset": 99}], Value("string")), processor)
