@@ -1,10 +1,14 @@
 """The networks against their definitions, naive twins, and the promises of saving and loading."""
 
+import copy
+
 import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
+from mer_hf.errors import MerHfError
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import (
     RcnForVideoClassification,
@@ -283,3 +287,263 @@ def test_what_a_model_cannot_take_is_refused(call, says):
 def test_appearance_preset_runs_on_the_matrix_of_its_paper():
     model = RcnForVideoClassification(RcnConfig.preset("strcn-a", **{**APPEARANCE, "num_frames": 30}))
     assert model(clips(model.config)).logits.shape == (2, 3)
+
+
+# --- what users of transformers expect of a model ---
+
+
+@pytest.mark.parametrize("backbone", ["rcn_stem", "rcn_wide_stem", "resnet18"])
+def test_backbone_weights_that_a_checkpoint_lacks_begin_as_the_backbone_s_own_code_begins(backbone, tmp_path):
+    kwargs = {"backbone_kwargs": None} if backbone == "resnet18" else {}
+    saved = RcnForVideoClassification(tiny(backbone=backbone, image_size=[32, 32], **kwargs))
+    saved.save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    loaded = RcnForVideoClassification.from_pretrained(tmp_path, num_channels=2, ignore_mismatched_sizes=True)
+    own, before = loaded.rcn.backbone.model.state_dict(), saved.rcn.backbone.model.state_dict()
+    begun = [name for name in own if own[name].shape != before[name].shape]
+    assert begun
+    torch.manual_seed(0)
+    expected = loaded.rcn.backbone.build().state_dict()
+    for name in own:
+        torch.testing.assert_close(own[name], expected[name] if name in begun else before[name], rtol=0, atol=0)
+
+
+def test_a_whole_backbone_that_a_checkpoint_lacks_begins_anew(tmp_path):
+    RcnForVideoClassification(tiny(hidden_size=8)).save_pretrained(tmp_path)
+    loaded = RcnForVideoClassification.from_pretrained(
+        tmp_path, backbone="resnet18", backbone_kwargs=None, ignore_mismatched_sizes=True
+    )
+    for name, module in loaded.rcn.backbone.model.named_modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            assert (module.running_var == 1).all(), name
+        elif isinstance(module, torch.nn.Conv2d):
+            fan_out = module.out_channels * module.kernel_size[0] ** 2
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1), name
+
+
+def test_published_weights_begin_a_backbone_and_are_no_part_of_its_configuration(tmp_path):
+    published = timm.create_model("test_resnet", num_classes=0)
+    settle(published)
+    save_file(published.state_dict(), tmp_path / "published.safetensors")
+
+    def with_local_weights(pretrained=False, **kwargs):
+        overlay = {"file": str(tmp_path / "published.safetensors"), "num_classes": 0, "classifier": ()}
+        return timm.models.model_entrypoint("test_resnet")(pretrained, **{**kwargs, "pretrained_cfg_overlay": overlay})
+
+    entries = timm.models._registry._model_entrypoints
+    entries["with_local_weights"] = with_local_weights
+    try:
+        config = tiny(backbone="with_local_weights", backbone_kwargs=None, image_size=[64, 64])
+        model = RcnForVideoClassification.with_pretrained_backbone(config)
+        torch.testing.assert_close(model.rcn.backbone.model.conv1[0].weight, published.conv1[0].weight)
+        plain = RcnForVideoClassification(config)
+        assert not torch.equal(plain.rcn.backbone.model.conv1[0].weight, published.conv1[0].weight)
+        model.save_pretrained(tmp_path / "model")
+        (tmp_path / "published.safetensors").unlink()
+        loaded = RcnForVideoClassification.from_pretrained(tmp_path / "model")
+        torch.testing.assert_close(loaded.rcn.backbone.model.conv1[0].weight, published.conv1[0].weight)
+    finally:
+        del entries["with_local_weights"]
+
+
+def test_a_stem_of_the_papers_has_no_published_weights():
+    with pytest.raises(MerHfError, match="cannot build the published weights of backbone 'rcn_stem'"):
+        RcnForVideoClassification.with_pretrained_backbone(tiny())
+
+
+@pytest.mark.parametrize("connectivity", ["geometric", "sequence"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_hidden_states_are_those_of_stem_steps_and_sections_and_have_gradients(connectivity, checkpointing):
+    model = RcnForVideoClassification(tiny(connectivity, section_pools=[2, 2], dropout=0.0)).train()
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    pixels = clips(model.config)
+    out = model(pixels, output_hidden_states=True)
+    steps = 1 if connectivity == "sequence" else 1 + model.config.recurrent_steps
+    assert len(out.hidden_states) == 1 + 2 * (steps + 1)
+    frames = () if connectivity == "geometric" else (4,)
+    assert [tuple(state.shape[:-2]) for state in out.hidden_states] == [(2, *frames, 8)] * len(out.hidden_states)
+    last = out.hidden_states[-1] if connectivity == "geometric" else out.hidden_states[-1].mean(1)
+    torch.testing.assert_close(model.classifier(F.adaptive_avg_pool2d(last, 2).flatten(1)), out.logits)
+    recorded = [out.hidden_states[0], out.hidden_states[-1]] if checkpointing else out.hidden_states
+    for state in recorded:
+        state.retain_grad()
+    out.logits.sum().backward()
+    assert all(state.grad is not None for state in recorded)
+    assert model(pixels).hidden_states is None
+    assert RcnModel(model.config)(pixels, output_hidden_states=True).hidden_states is not None
+
+
+def test_hidden_states_of_an_ensemble_are_refused():
+    ensemble = RcnForVideoClassification(tiny(members=[{}, {}]))
+    with pytest.raises(MerHfError, match="ask one of its `members`"):
+        ensemble(clips(ensemble.config), output_hidden_states=True)
+
+
+def test_outputs_are_tuples_where_that_is_asked_for():
+    model = RcnForVideoClassification(tiny()).eval()
+    pixels, labels = clips(model.config), torch.tensor([0, 1])
+    out = model(pixels, labels=labels)
+    loss, logits = model(pixels, labels=labels, return_dict=False)
+    assert torch.equal(loss, out.loss)
+    assert torch.equal(logits, out.logits)
+    _, pooled = model.rcn(pixels, return_dict=False)
+    assert torch.equal(pooled, model.rcn(pixels).pooler_output)
+    model.config.return_dict = False
+    assert isinstance(model(pixels), tuple)
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "class_balanced"])
+def test_a_clip_of_label_minus_100_is_left_out(loss):
+    config = tiny(loss=loss, class_counts=[5, 3, 2], label_smoothing=0.1)
+    logits, labels = torch.randn(4, 3, requires_grad=True), torch.tensor([0, -100, 2, -1])
+    kept = torch.tensor([0, 2, 3])
+    torch.testing.assert_close(
+        classification_loss(logits, labels, config), classification_loss(logits[kept], labels[kept], config)
+    )
+    torch.testing.assert_close(
+        classification_loss(logits, labels, config, 3), classification_loss(logits[kept], labels[kept], config, 3)
+    )
+    (gradient,) = torch.autograd.grad(classification_loss(logits, labels, config), logits)
+    assert (gradient[1] == 0).all()
+    assert classification_loss(logits, torch.full((4,), -100), config) == 0
+
+
+@pytest.mark.parametrize("labels", [[0, 3], [0, -2], [0], [0.5, 1.0]])
+def test_labels_that_no_class_has_are_refused(labels):
+    with pytest.raises(MerHfError, match="labels do not fit the logits"):
+        classification_loss(torch.zeros(2, 3), torch.tensor(labels), tiny())
+
+
+def test_targets_of_action_units_need_a_model_that_predicts_them_and_suffice_for_a_loss():
+    pixels = clips(tiny())
+    with pytest.raises(MerHfError, match=r"config\.action_units is None"):
+        RcnForVideoClassification(tiny())(pixels, action_units=torch.zeros(2, 2))
+    model = RcnForVideoClassification(tiny(action_units=[4, 6]))
+    assert model(pixels, action_units=torch.zeros(2, 2)).loss.requires_grad
+    with pytest.raises(MerHfError, match=r"\(batch, units\) = \(2, 2\), got \(2, 1\)"):
+        model(pixels, action_units=torch.zeros(2, 1))
+
+
+def test_class_counts_are_never_float64_on_the_device_of_the_logits():
+    config = tiny(loss="class_balanced", class_counts=[5, 3, 2], logit_adjustment=0.5)
+    labels = torch.zeros(2, dtype=torch.long, device="meta")
+    loss = classification_loss(torch.zeros(2, 3, device="meta"), labels, config)
+    assert (loss.device.type, loss.dtype) == ("meta", torch.float32)
+
+
+@pytest.mark.parametrize("backbone", ["rcn_stem", "resnet18"])
+@pytest.mark.parametrize("use_reentrant", [False, True])
+def test_gradient_checkpointing_counts_each_batch_once(backbone, use_reentrant):
+    kwargs = {"backbone_kwargs": None} if backbone == "resnet18" else {}
+    model = RcnForVideoClassification(tiny(backbone=backbone, dropout=0.0, image_size=[64, 64], **kwargs)).train()
+    twin = copy.deepcopy(model)
+    twin.activation_checkpointing_enable({"use_reentrant": use_reentrant})
+    twin = copy.deepcopy(twin)  # as a moving average of the weights makes them
+    for network in (model, twin):
+        for seed in range(2):
+            torch.manual_seed(seed)
+            network(clips(model.config), labels=torch.tensor([0, 2])).loss.backward()
+    torch.testing.assert_close(dict(twin.named_buffers()), dict(model.named_buffers()))
+    twin.activation_checkpointing_disable()
+    twin(clips(model.config), labels=torch.tensor([0, 2])).loss.backward()
+    assert twin.rcn.sections[0].layer.feed_forward_norm.num_batches_tracked == 3
+
+
+def test_a_backbone_without_gradient_checkpointing_says_so():
+    model = RcnModel(tiny(backbone="hrnet_w18_small", backbone_kwargs=None, image_size=[64, 64], hidden_size=8))
+    with pytest.raises(MerHfError, match="'hrnet_w18_small' has no gradient checkpointing"):
+        model.activation_checkpointing_enable()
+    model.activation_checkpointing_disable()
+
+
+KINDS = ["rcn", "rcn-w", "rcn-s", "rcn-a", "rcn-c", "rcn-f"]
+
+
+def kind(preset: str, **changes) -> RcnConfig:
+    small = {"backbone_kwargs": {"width": 8, "drop_rate": 0.0}, "num_labels": 3, "image_size": [20, 16], "grid_size": 2}
+    return RcnConfig.preset(preset, **{**small, "dropout": 0.0, **changes})
+
+
+@pytest.mark.parametrize("preset", KINDS)
+@pytest.mark.parametrize("training", [False, True])
+def test_networks_that_are_stacked_have_the_gradients_of_each(preset, training):
+    networks = [RcnForVideoClassification(kind(preset)).train(training) for _ in range(3)]
+    pixels, labels = clips(networks[0].config, 4), torch.tensor([0, 2, -100, -1])
+    parameters, buffers = torch.func.stack_module_state(networks)
+    skeleton = copy.deepcopy(networks[0]).to("meta")
+
+    def loss(parameters, buffers):
+        return torch.func.functional_call(skeleton, (parameters, buffers), (pixels,), {"labels": labels}).loss
+
+    together = torch.func.vmap(torch.func.grad(loss))(parameters, buffers)
+    for number, network in enumerate(networks):
+        network(pixels, labels=labels).loss.backward()
+        for name, parameter in network.named_parameters():
+            torch.testing.assert_close(together[name][number], parameter.grad, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script.:FutureWarning")  # torch's own, of its own modules
+@pytest.mark.parametrize("preset", KINDS)
+def test_forward_mode_gives_the_derivative_of_finite_differences(preset):
+    model = RcnForVideoClassification(kind(preset)).eval().double()
+    pixels = clips(model.config).double()
+    direction = torch.randn(pixels.shape, generator=torch.Generator().manual_seed(1)).double()
+    _, slope = torch.func.jvp(lambda x: model(x).logits, (pixels,), (direction,))
+    step = 1e-6
+    with torch.no_grad():
+        expected = (model(pixels + step * direction).logits - model(pixels - step * direction).logits) / (2 * step)
+    torch.testing.assert_close(slope, expected, atol=1e-6, rtol=1e-3)
+
+
+class Adapted(torch.nn.Module):
+    """A linear layer with an adapter of low rank, whose `weight` is, as in peft, that of the layer below."""
+
+    def __init__(self, base: torch.nn.Linear) -> None:
+        super().__init__()
+        self.base = base
+        self.down, self.up = torch.randn(2, base.in_features) / 4, torch.randn(base.out_features, 2) / 4
+
+    @property
+    def weight(self):
+        return self.base.weight
+
+    def forward(self, x):
+        return self.base(x) + x @ self.down.T @ self.up.T
+
+
+@pytest.mark.parametrize("preset", ["rcn-a", "rcn-c", "rcn-f"])
+def test_attention_sees_a_classifier_as_it_answers(preset):
+    model = RcnForVideoClassification(kind(preset)).eval()
+    settle(model)
+    model.classifier.bias.data.fill_(0.5)
+    pixels = clips(model.config)
+    adapted, merged = copy.deepcopy(model), copy.deepcopy(model)
+    adapted.classifier = Adapted(adapted.classifier)
+    merged.classifier.weight.data += adapted.classifier.up @ adapted.classifier.down
+    torch.testing.assert_close(adapted(pixels).logits, merged(pixels).logits, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(adapted(pixels).logits, model(pixels).logits, atol=1e-2)
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch says of tracing and of this way to quantise
+@pytest.mark.parametrize("preset", ["rcn", "rcn-a", "rcn-c", "rcn-f"])
+def test_a_model_is_traced_and_quantised(preset):
+    model = RcnForVideoClassification(kind(preset)).eval()
+    pixels = clips(model.config)
+    with torch.no_grad():
+        logits = model(pixels).logits
+        traced = torch.jit.trace(model, (pixels,), strict=False, check_trace=False)
+        torch.testing.assert_close(traced(pixels)["logits"], logits)
+        quantised = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+        assert (quantised(pixels).logits - logits).abs().max() < 0.05 * logits.abs().max() + 0.01
+
+
+def test_a_model_that_is_trained_further_gives_up_what_it_says_of_its_training():
+    model = RcnForVideoClassification(tiny(trained_on="On no recording of a face.", training_subjects=["a/1"]))
+    pixels, labels = clips(model.config), torch.tensor([0, 1])
+    model.eval()(pixels, labels=labels)
+    model.train()(pixels)
+    assert model.config.trained_on == "On no recording of a face."
+    model(pixels, labels=labels)
+    assert model.config.trained_on is None
+    assert model.config.training_subjects == ["a/1"]

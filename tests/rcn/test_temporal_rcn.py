@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mer_hf.rcn.temporal_rcn import (
     DROP_RATIOS,
@@ -297,3 +298,49 @@ def test_an_operator_without_a_weight_gives_nothing():
 def test_what_cannot_be_resampled_is_refused(call, says):
     with pytest.raises(ValueError, match=says):
         call()
+
+
+class NoDouble(TorchDispatchMode):
+    """Fails where a tensor of float64 is made, as on a device that has none."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        assert getattr(out, "dtype", None) != torch.float64, func
+        return out
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda lengths: linear_operator(lengths, 30),
+        lambda lengths: linear_operator(lengths, 1),
+        lambda lengths: tim_operator(lengths, 30),
+        lambda lengths: tim_operator(lengths, 1),
+        lambda lengths: TemporalJitter()(lengths, 30, torch.Generator().manual_seed(0)),
+    ],
+)
+def test_operators_of_a_training_batch_need_no_float64_which_apple_s_gpus_lack(make):
+    with NoDouble():
+        assert make(torch.tensor([1, 2, 31, 77])).dtype == torch.float32
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 30, 150])
+@pytest.mark.parametrize("length", [1, 2, 29, 200])
+def test_float32_costs_no_more_than_its_last_bits(length, num_frames):
+    n = length
+    out = np.linspace(0, n - 1, num_frames) if num_frames > 1 else np.array([(n - 1) / 2])
+    linear = np.clip(1 - np.abs(out[:, None] - np.arange(n)), 0, None)
+    np.testing.assert_allclose(linear_operator(torch.tensor([n]), num_frames)[0], linear, atol=3e-7)
+    orders = np.arange(1, n)
+    at_out, at_frames = (np.cos(np.pi * orders * (at[:, None] + 0.5) / n) for at in (out, np.arange(n)))
+    tim = (1 + 2 * at_out @ at_frames.T) / n
+    np.testing.assert_allclose(tim_operator(torch.tensor([n]), num_frames)[0], tim, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 10, 30])
+def test_a_frame_on_the_edge_of_a_box_belongs_to_one_side_at_every_length(num_frames):
+    for length in range(1, 120):
+        operator = resize_operator(all_kept(length), num_frames, ["box"])[0]
+        if length >= num_frames:
+            assert ((operator > 0).sum(0) == 1).all(), length  # each frame goes to one resampled frame
+        torch.testing.assert_close(operator.sum(1), torch.ones(num_frames))

@@ -424,10 +424,7 @@ class RcnConfig(PreTrainedConfig):
         except OSError:
             raise
         except Exception as error:  # whatever transformers raises over what others wrote
-            where = f"the configuration of {pretrained_model_name_or_path}"
-            if isinstance(error, MerHfError) and str(error).startswith(where):
-                raise
-            raise MerHfError(f"{where} cannot be used: {_reason(error)}") from error
+            raise MerHfError(f"the configuration of {pretrained_model_name_or_path}: {_reason(error)}") from error
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -436,18 +433,17 @@ class RcnConfig(PreTrainedConfig):
         Raises:
             MerHfError: as `from_pretrained`.
         """
-        name = kwargs.get("name_or_path", config_dict.get("_name_or_path")) if isinstance(config_dict, dict) else None
-        where = f"the configuration of {name}" if name else "this configuration"
+        where = f"the configuration of {kwargs['name_or_path']}: " if "name_or_path" in kwargs else ""
         try:
             return super().from_dict(cls._allowed(config_dict), **kwargs)
         except Exception as error:  # whatever transformers raises over what others wrote
-            raise MerHfError(f"{where} cannot be used: {_reason(error)}") from error
+            raise MerHfError(f"{where}{_reason(error)}") from error
 
     @classmethod
     def _allowed(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
         """What of a file is read: no field that only transformers' other models have, no wish for timm's weights."""
         if not isinstance(config_dict, dict) or config_dict.get("model_type", cls.model_type) != cls.model_type:
-            raise MerHfError(f"it is none of model_type {cls.model_type!r}")
+            raise MerHfError(f"it is no table with model_type {cls.model_type!r}")
         names = {field.name for field in fields(cls)} | _FROM_FILE
         if unknown := sorted(set(map(str, config_dict)) - names):
             logger.warning("a configuration has no fields %s, which are left out", _shown(unknown))

@@ -109,7 +109,7 @@ class RcnBackbone(nn.Module):
 def grid_average(maps: Tensor, grid_size: int) -> Tensor:
     """Average maps (B, C, h, w) to (B, C, grid_size, grid_size), as `adaptive_avg_pool2d` does."""
     if maps.device.type != "mps":
-        return F.adaptive_avg_pool2d(maps, grid_size)
+        return F.adaptive_avg_pool2d(maps, (grid_size, grid_size))
     return grid_average_by_products(maps, grid_size)
 
 
@@ -293,11 +293,7 @@ class RcnPreTrainedModel(PreTrainedModel):
 
     def post_init(self) -> None:
         """Refuse a model of more weights than `LIMITS` allows; in a rehearsal, before any of them is allocated."""
-        if (count := self.num_parameters()) > LIMITS["weights"]:
-            raise MerHfError(
-                f"this configuration makes a model of {count} weights, more than {LIMITS['weights']}; "
-                "who needs more sets LIMITS['weights'] of configuration_rcn"
-            )
+        check_weights(self)
         super().post_init()
 
     @classmethod
@@ -315,6 +311,10 @@ class RcnPreTrainedModel(PreTrainedModel):
             loaded = super().from_pretrained(
                 pretrained_model_name_or_path, *args, **{"use_safetensors": True, **kwargs}
             )
+        except MerHfError as error:
+            if str(pretrained_model_name_or_path) in str(error):
+                raise
+            raise MerHfError(f"{pretrained_model_name_or_path}: {error}") from error
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())
             raise MerHfError(f"the weights of {pretrained_model_name_or_path} cannot be used: {reason}") from error
@@ -359,6 +359,15 @@ class RcnPreTrainedModel(PreTrainedModel):
                 self.norm_hooks.append(module.register_forward_pre_hook(_pause_in_backward))
                 self.norm_hooks.append(module.register_forward_hook(_go_on, always_call=True))
         super()._set_gradient_checkpointing(enable, **kwargs)
+
+
+def check_weights(model: nn.Module) -> None:
+    """Refuse a model of more weights than `LIMITS` allows."""
+    if (count := sum(parameter.numel() for parameter in model.parameters())) > LIMITS["weights"]:
+        raise MerHfError(
+            f"this configuration makes a model of {count} weights or more, which are more than {LIMITS['weights']}; "
+            "who needs them sets LIMITS['weights'] of configuration_rcn"
+        )
 
 
 def rehearse(model_class: type[RcnPreTrainedModel], config: RcnConfig) -> None:
@@ -543,7 +552,10 @@ class RcnForVideoClassification(RcnPreTrainedModel):
     def __init__(self, config: RcnConfig) -> None:
         super().__init__(config)
         rehearse(RcnForVideoClassification, config)
-        self.members = nn.ModuleList(type(self)(member) for member in config.member_configs())
+        self.members = nn.ModuleList()
+        for member in config.member_configs():
+            self.members.append(type(self)(member))
+            check_weights(self)
         if not self.members:
             self.rcn = RcnModel(config)
             self.classifier = nn.Linear(self.rcn.num_features, config.num_labels)

@@ -8,6 +8,10 @@ one batched matrix product on the device of the batch, and nothing is stored 96 
     times -> retime_operator -> (T, S): one clip, before everything that takes its frames for evenly spaced
     lengths -> resize_operator | linear_operator | tim_operator | TemporalJitter -> (B, T, S) -> apply_operator
     lengths, fps -> band_pass_operator -> (B, S, S) -> apply_operator
+
+Operators of a training batch are made on its device, in float32: positions are ratios of whole numbers, kept whole
+until the last division, so that nothing falls to another side by rounding. Apple's GPUs have no float64. Those of
+seconds and hertz, of one clip before training, are made in float64 on the CPU.
 """
 
 import math
@@ -77,22 +81,23 @@ def retime_operator(times: Tensor, num_frames: int | None = None) -> Tensor:
     Returns:
         (T, S) operator, float32, on the device of `times`; rows sum to 1.
     """
-    times = times.double()
+    device, times = times.device, times.cpu().double()
     if times.ndim != 1 or times.numel() == 0 or not times.isfinite().all() or not (times.diff() > 0).all():
         raise MerHfError(f"times must be a non-empty vector of strictly increasing seconds, got {times.tolist()}")
     num_frames = len(times) if num_frames is None else num_frames
     if num_frames < 1:
         raise MerHfError(f"num_frames must be >= 1, got {num_frames}")
-    wanted = times[0] + _even_positions(num_frames, times.device) * (times[-1] - times[0])
+    steps = torch.arange(num_frames).double() / (num_frames - 1) if num_frames > 1 else torch.tensor([0.5]).double()
+    wanted = times[0] + steps * (times[-1] - times[0])
     after = torch.searchsorted(times, wanted, right=True).clamp(max=len(times) - 1)
     before = (after - 1).clamp(min=0)
     share = ((wanted - times[before]) / (times[after] - times[before]).clamp(min=1e-12)).clamp(0, 1)
     share = torch.where((share - share.round()).abs() < 1e-3, share.round(), share)
-    operator = torch.zeros(num_frames, len(times), dtype=torch.float64, device=times.device)
-    rows = torch.arange(num_frames, device=times.device)
+    operator = torch.zeros(num_frames, len(times), dtype=torch.float64)
+    rows = torch.arange(num_frames)
     operator[rows, before] += 1 - share
     operator[rows, after] += share
-    return operator.float()
+    return operator.float().to(device)
 
 
 def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: torch.dtype = torch.float32) -> Tensor:
@@ -115,23 +120,21 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
         raise MerHfError(f"unknown kernels {unknown}; choose from {', '.join(KERNELS)}")
     counts = keep.sum(1)
     _check_lengths(counts, num_frames, None)
-    # double precision keeps frames that lie exactly on the edge of a box on the same side for every length
-    ratio = counts.double() / num_frames
-    centres = (torch.arange(num_frames, device=keep.device) + 0.5) * ratio[:, None]
-    ranks = keep.cumsum(1) - 0.5
+    # offsets from the centres in units of 1 / (2 T) frames: whole numbers
+    centres = (2 * torch.arange(num_frames, device=keep.device) + 1) * counts[:, None]
+    offsets = ((2 * keep.cumsum(1) - 1) * num_frames)[:, None] - centres[:, :, None]
     widened = torch.tensor([kernel != "nearest" for kernel in kernels], device=keep.device)
-    scale = torch.where(widened, ratio.clamp(min=1), 1)
+    scale = 2 * torch.where(widened, counts.clamp(min=num_frames), num_frames)
     support = torch.tensor([_SUPPORT[kernel] for kernel in kernels], device=keep.device) * scale
-    offsets = ranks[:, None] - centres[:, :, None]
     # a resampled frame is made of a few frames around it: the kernels are asked about no other
     inside = (offsets.abs() <= support[:, None, None]) & keep[:, None]
     clips = inside.nonzero()[:, 0]
-    offsets = offsets[inside] / scale[clips]
+    offsets = offsets[inside].float() / scale[clips]
     values = torch.empty_like(offsets)
     for kernel in set(kernels):
         chosen = torch.tensor([name == kernel for name in kernels], device=keep.device)[clips]
         values[chosen] = _kernel_values(offsets[chosen], kernel)
-    weights = torch.zeros(inside.shape, dtype=torch.float64, device=keep.device)
+    weights = torch.zeros(inside.shape, device=keep.device)
     weights[inside] = values
     return (weights / weights.sum(2, keepdim=True)).to(dtype)
 
@@ -151,10 +154,9 @@ def linear_operator(lengths: Tensor, num_frames: int, max_length: int | None = N
         (B, T, S) operators.
     """
     max_length = _check_lengths(lengths, num_frames, max_length)
-    positions = _even_positions(num_frames, lengths.device) * (lengths[:, None] - 1)
-    frames = torch.arange(max_length, device=lengths.device)
-    weights = (1 - (positions[:, :, None] - frames).abs()).clamp(min=0)
-    return weights.float()
+    positions, parts = _even_positions(lengths, num_frames)
+    frames = torch.arange(max_length, device=lengths.device) * parts
+    return (parts - (positions[:, :, None] - frames).abs()).clamp(min=0).float() / parts
 
 
 def tim_operator(lengths: Tensor, num_frames: int, max_length: int | None = None) -> Tensor:
@@ -175,13 +177,12 @@ def tim_operator(lengths: Tensor, num_frames: int, max_length: int | None = None
         (B, T, S) operators.
     """
     max_length = _check_lengths(lengths, num_frames, max_length)
-    n = lengths[:, None, None].double()
     # y_k(t), rewritten with sin(a + pi / 2) = cos(a), is the cosine of order k at frame n t - 1
-    at_out = _cosines(lengths, _even_positions(num_frames, lengths.device) * (lengths[:, None] - 1), max_length)
-    at_frames = _cosines(lengths, torch.arange(max_length, device=lengths.device)[None], max_length)
-    weights = (1 + 2 * at_out @ at_frames.transpose(1, 2)) / n
+    at_out = _cosines(lengths, *_even_positions(lengths, num_frames), max_length)
+    at_frames = _cosines(lengths, torch.arange(max_length, device=lengths.device)[None], 1, max_length)
+    weights = (1 + 2 * at_out @ at_frames.transpose(1, 2)) / lengths[:, None, None]
     inside = torch.arange(max_length, device=lengths.device) < lengths[:, None, None]
-    return (weights * inside).float()
+    return weights * inside
 
 
 def band_pass_operator(
@@ -205,13 +206,14 @@ def band_pass_operator(
         (B, S, S) operators: symmetric projections whose rows sum to 0.
 
     Raises:
-        ValueError: for a band or rate out of range, or a clip too short to have any frequency in the band.
+        MerHfError: for a band or rate out of range, or a clip too short to have any frequency in the band.
     """
     max_length = _check_lengths(lengths, 1, max_length)
-    fps = torch.as_tensor(fps, dtype=torch.float64, device=lengths.device).expand(lengths.shape)
+    device, lengths = lengths.device, lengths.cpu()
+    fps = torch.as_tensor(fps).cpu().double().expand(lengths.shape)
     if not (0 <= low < high) or not ((fps > 0) & fps.isfinite()).all():
         raise MerHfError(f"expected a band of 0 <= low < high Hz and fps > 0, got {low}..{high} Hz, fps {fps.tolist()}")
-    orders = torch.arange(1, max_length, device=lengths.device)
+    orders = torch.arange(1, max_length)
     frequencies = orders * (fps / (2 * lengths))[:, None]
     # an order that lies on an end of the band must not fall out of it by rounding
     kept = (frequencies > low - 1e-9) & (frequencies < high + 1e-9) & (orders < lengths[:, None])
@@ -222,25 +224,34 @@ def band_pass_operator(
             f"{float(fps[clip] / (2 * lengths[clip])):.3g} Hz, none of which lies in {low:g}..{high:g} Hz; "
             "widen the band or take a longer clip"
         )
-    basis = _cosines(lengths, torch.arange(max_length, device=lengths.device)[None], max_length)
-    basis = basis * (torch.arange(max_length, device=lengths.device) < lengths[:, None])[:, :, None]
-    return (2 * (basis * kept[:, None]) @ basis.transpose(1, 2) / lengths[:, None, None]).float()
+    basis = _cosines(lengths, torch.arange(max_length)[None], 1, max_length)
+    basis = (basis * (torch.arange(max_length) < lengths[:, None])[:, :, None]).double()
+    return (2 * (basis * kept[:, None]) @ basis.transpose(1, 2) / lengths[:, None, None]).float().to(device)
 
 
-def _cosines(lengths: Tensor, positions: Tensor, max_length: int) -> Tensor:
-    """The cosine basis of the path graph: (B, P) positions in frames -> (B, P, max_length - 1), orders from 1.
+def _cosines(lengths: Tensor, positions: Tensor, parts: int, max_length: int) -> Tensor:
+    """The cosine basis of the path graph at positions: (B, P) -> (B, P, max_length - 1), orders from 1.
 
-    Orders k >= n, which do not exist in a clip of n frames, are 0.
+    Orders k >= n, which do not exist in a clip of n frames, are 0. The angle, a whole number of pi / (2 n parts), is
+    taken within one turn before it is rounded.
+
+    Args:
+        lengths: (B,) frame counts n.
+        positions: (B or 1, P) whole numbers, positions in `parts` of a frame.
+        parts: of a frame.
+        max_length: S of the padded batch.
     """
-    n = lengths[:, None, None].double()
-    orders = torch.arange(1, max_length, device=lengths.device).double()
-    return torch.cos(math.pi * orders * (positions[:, :, None] + 0.5) / n) * (orders < n)
+    half_turn = 2 * parts * lengths[:, None, None]
+    orders = torch.arange(1, max_length, device=lengths.device)
+    angles = orders * (2 * positions + parts)[:, :, None] % (2 * half_turn)
+    return torch.cos(math.pi * (angles.float() / half_turn)) * (orders < lengths[:, None, None])
 
 
-def _even_positions(num_frames: int, device: torch.device) -> Tensor:
+def _even_positions(lengths: Tensor, num_frames: int) -> tuple[Tensor, int]:
+    """(B, T) positions spread evenly from the first to the last frame, whole numbers in parts of a frame; the parts."""
     if num_frames == 1:
-        return torch.full((1,), 0.5, dtype=torch.float64, device=device)
-    return torch.linspace(0, 1, num_frames, dtype=torch.float64, device=device)
+        return lengths[:, None] - 1, 2
+    return torch.arange(num_frames, device=lengths.device) * (lengths[:, None] - 1), num_frames - 1
 
 
 @dataclass(frozen=True)
@@ -257,7 +268,7 @@ class TemporalJitter:
             authors' released script does (it indexes the permutation with `rmN` where `1:rmN` is meant).
 
     Raises:
-        ValueError: for a ratio, kernel or drop mode outside the above.
+        MerHfError: for a ratio, kernel or drop mode outside the above.
     """
 
     ratios: tuple[float, ...] = DROP_RATIOS
