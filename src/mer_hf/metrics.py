@@ -117,7 +117,7 @@ def subject_bootstrap(
         labels, predictions, num_classes: As `confusion`.
         subjects: Whose clip it is, (clips,), numbers or names.
         draws: How often the subjects are drawn.
-        seed: Of the draws.
+        seed: What the draws start from; equal ones give equal intervals.
 
     Returns:
         `uf1`, `uar`, `accuracy`: [low, high] each, in [0, 1].

@@ -144,7 +144,7 @@ def test_several_pairs_are_corrected(systems, make_predictions):
     ("spoil", "message"),
     [
         (lambda t: t.assign(clip_id="other/" + t.clip_id), "no clip in common. Their clips are a: .*; b: other/"),
-        (lambda t: t[COLUMNS].replace("negative", "Negative"), "'Negative' and 'negative' may be one class"),
+        (lambda t: t[COLUMNS].replace("negative", "Negative"), "'Negative' and 'negative' may be the same"),
         (lambda t: t.assign(label="positive"), "disagree about the label of clip .* a: .*; b: positive"),
         (lambda t: t.assign(subject="s"), "disagree about the subject of clip"),
         (lambda t: t.drop(index=0), "b: seed 0 lacks 1 clips"),

@@ -38,10 +38,10 @@ def test_other_people_s_tables_are_read_leniently(tmp_path):
 @pytest.mark.parametrize(
     ("labels", "predicted", "reason"),
     [
-        (["0", "1", "2"], ["0.0", "1.0", "2.0"], "'0' and '0.0' may be one class"),
-        (["0", "1", "2"], ["0.0", "1", "2"], "'0' and '0.0' may be one class"),
-        (["happy", "sad", "sad"], ["Happy", "sad", "sad"], "'Happy' and 'happy' may be one class"),
-        (["happy", "sad", "sad"], ["0", "1", "1"], "no class in common"),
+        (["0", "1", "2"], ["0.0", "1.0", "2.0"], "'0' and '0.0' may be the same"),
+        (["0", "1", "2"], ["0.0", "1", "2"], "'0' and '0.0' may be the same"),
+        (["happy", "sad", "sad"], ["Happy", "sad", "sad"], "'Happy' and 'happy' may be the same"),
+        (["happy", "sad", "sad"], ["0", "1", "1"], "nothing in common"),
     ],
 )
 def test_labels_that_do_not_match_are_refused_with_both_sides(tmp_path, labels, predicted, reason):

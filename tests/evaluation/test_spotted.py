@@ -46,6 +46,13 @@ def test_without_types_any_find_may_meet_any_truth(sides):
     assert {name: counts(part) for name, part in parts.items()} == {"all": (3, 1, 1)}
 
 
+def test_a_system_that_finds_nothing_misses_everything(tmp_path, sides):
+    nothing = read(tmp_path, "nothing.csv", "video,onset,offset,type,predicted\na,,,micro,\n")
+    scored = score_spotted(nothing, sides[1])
+    assert counts(scored["per_type"]["all"]) == (0, 0, 4)
+    assert scored["strs"]["strs"] == 0
+
+
 def test_strs_is_of_the_matched_pairs(sides):
     strs = score_spotted(*sides)["strs"]
     assert strs["recognition_uf1"] == pytest.approx(scores([1, 1], [1, 0], 2)["uf1"])  # sad as sad, sad as happy
@@ -67,8 +74,8 @@ def test_lines_show_counts_and_strs(sides):
         ("video,onset,offset\na,1,\n", TRUTH, "line 2: offset is ''"),
         ("video,onset,offset\na,5,4\n", TRUTH, r"holds \(5.*offset is not before"),
         ("video,onset,offset\nz,1,3\n", TRUTH, "finds are z; the truths are a, b, c, d"),
-        ("video,onset,offset\n7,1,3\n", "video,onset,offset\n007,1,3\n", "'007' and '7' may be one"),
-        ("video,onset,offset,type\na,1,3,Micro\n", TRUTH, "'Micro' and 'micro' may be one"),
+        ("video,onset,offset\n7,1,3\n", "video,onset,offset\n007,1,3\n", "'007' and '7' may be the same"),
+        ("video,onset,offset,type\na,1,3,Micro\n", TRUTH, "'Micro' and 'micro' may be the same"),
     ],
 )
 def test_tables_that_cannot_be_used_are_refused(tmp_path, found, truth, message):

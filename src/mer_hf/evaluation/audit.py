@@ -5,6 +5,7 @@ a dataset, or a run's predictions -> audit_names (cheap) and audit_pictures -> A
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -42,7 +43,7 @@ class Finding:
     """Something that leaks, or may.
 
     Args:
-        kind: of leak.
+        kind: what kind of leak it is.
         text: what was found, and what to do.
         clips: ids of the clips that it is about, a few of them.
     """
@@ -118,6 +119,14 @@ def audit_lines(audit: Audit) -> list[str]:
     compared = f", the pictures of {audit.compared} compared" if audit.compared else ", no pictures compared"
     found = f"{len(lines)} found" if lines else "nothing found"
     return [*lines, f"{audit.clips} clips{compared}: {found}"]
+
+
+def warning_line(findings: Sequence[Finding]) -> str:
+    """One line about what was found, such as a run prints of its data; empty where nothing was."""
+    if not findings:
+        return ""
+    kinds = ", ".join(f"{kind} ({count})" for kind, count in Counter(each.kind for each in findings).items())
+    return f"the data may leak: {kinds}; `mer-hf audit` tells more"
 
 
 # --- names ---
@@ -337,4 +346,13 @@ def _decoded(frame: dict) -> np.ndarray | None:
     return cv2.imread(frame["path"], cv2.IMREAD_GRAYSCALE)
 
 
-__all__ = ["Audit", "Finding", "audit_dataset", "audit_lines", "audit_names", "audit_pictures", "person"]
+__all__ = [
+    "Audit",
+    "Finding",
+    "audit_dataset",
+    "audit_lines",
+    "audit_names",
+    "audit_pictures",
+    "person",
+    "warning_line",
+]

@@ -9,7 +9,7 @@ from html import escape
 from mer_hf.evaluation.confidence import Calibration, RiskCoverage
 
 WIDTH = 360
-"""Of a picture, in units of its own: about the pixels of a phone."""
+"""Width of a picture in its units: about the pixels of a phone."""
 
 
 def confusion_picture(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -24,7 +24,7 @@ def confusion_picture(classes: Sequence[str], counts: Sequence[Sequence[int]]) -
         for column, count in enumerate(values):
             share, x = count / max(sum(values), 1), left + column * side
             said = escape(f"{count} of {sum(values)} {name} were taken for {classes[column]}")
-            tone = "on" if share > 0.5 else ""
+            tone = "on" if share > 0.7 else ""
             parts.append(
                 f'<g class="cell"><title>{said}</title><rect x="{x:.1f}" y="{y:.1f}" width="{side - 2:.1f}" '
                 f'height="{side - 2:.1f}" fill-opacity="{share:.3f}"/>'

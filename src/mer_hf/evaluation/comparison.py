@@ -31,7 +31,7 @@ class Difference:
         metric: uf1, uar or accuracy.
         first, second: the score of each, the mean over its seeds.
         difference: second - first.
-        interval: of the difference, 95 %, over resampled subjects and seeds.
+        interval: where the difference lies, 95 %, over resampled subjects and seeds.
         p: two-sided, of there being no difference, from the same draws; see `p_of_draws`.
         p_holm: the same, corrected after Holm over all pairs of systems.
         resolves: the smallest difference whose interval would not hold 0 (1.96 standard deviations of the draws): what
@@ -72,12 +72,12 @@ class Comparison:
     """What `compare` found.
 
     Args:
-        pairs: of systems, in the order in which they were given.
+        pairs: each two systems, in the order in which they were given.
         classes: their names.
         clips, subjects: what was compared.
         left_out: clips that not every system predicted, by system.
         seeds: how many each system has.
-        pairing: of seeds, as asked for.
+        pairing: how seeds were drawn, averaged or paired.
     """
 
     pairs: tuple[Pair, ...]
@@ -106,10 +106,10 @@ def compare(
 
     Args:
         systems: name -> table as `read_predictions` returns, two at least. One of them must have `subject`.
-        pairing: of seeds: `"averaged"` draws the seeds of each system apart; `"paired"` takes the same seeds for both,
+        pairing: how seeds are drawn: `"averaged"` draws those of each system apart; `"paired"` takes the same for both,
             which is right where a seed means the same in both (the same initial weights, the same augmentation).
         draws: how often.
-        seed: of the draws.
+        seed: what the draws start from; equal ones give equal results.
 
     Raises:
         PredictionsError: the tables have no clips, or not the same classes, in common; they disagree about labels or

@@ -21,8 +21,8 @@ def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """The temperature T with which softmax(logits / T) fits the labels best; it changes no prediction.
 
     Args:
-        logits: of clips that the models had not seen, (clips, classes); any that differ by a constant a row, such as
-            the logarithms of scores.
+        logits: what models say of clips that they had not seen, (clips, classes); any that differ by a constant a
+            row will do, such as the logarithms of scores.
         labels: class numbers, (clips,).
 
     Returns:
@@ -124,7 +124,7 @@ class Calibration:
     """How often clips were right that were scored alike.
 
     Args:
-        edges: of the bins of scores, rising, (bins + 1,).
+        edges: where the bins of scores begin and end, rising, (bins + 1,).
         clips: in each bin, (bins,).
         confidence: mean score of each bin, (bins,); nan where it is empty.
         accuracy: share that was right, (bins,); nan where it is empty.

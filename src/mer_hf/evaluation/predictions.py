@@ -125,10 +125,10 @@ def same_spelling(name: str) -> str:
 
 
 def check_same_names(first: Iterable[str], second: Iterable[str], where: str, sides: tuple[str, str]) -> None:
-    """Refuse two sets of names of which one may be another spelling of the other.
+    """Refuse two sets of names of which one may be another spelling of the other; an empty one is refused nothing.
 
     Args:
-        first, second: class names.
+        first, second: names of classes, types or videos.
         where: they are from, for the message.
         sides: what the two are called.
 
@@ -140,11 +140,11 @@ def check_same_names(first: Iterable[str], second: Iterable[str], where: str, si
     for name in (*first, *second):
         spellings.setdefault(same_spelling(name), set()).add(name)
     several = [" and ".join(map(repr, sorted(names))) for names in spellings.values() if len(names) > 1]
-    if several or not {*first} & {*second}:
-        reason = f"{several[0]} may be one class" if several else "they have no class in common"
+    if several or (first and second and not {*first} & {*second}):
+        reason = f"{several[0]} may be the same" if several else "they have nothing in common"
         raise PredictionsError(
             f"{where}: {sides[0]} and {sides[1]} do not match, {reason}. The {sides[0]} are {', '.join(first)}; the "
-            f"{sides[1]} are {', '.join(second)}. Spell a class alike on both sides."
+            f"{sides[1]} are {', '.join(second)}. Spell the same alike on both sides."
         )
 
 

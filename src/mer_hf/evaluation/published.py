@@ -51,8 +51,8 @@ class Protocol:
     Args:
         name: as `figures_of` takes it.
         title: data, classes, who is held out.
-        metrics: of the figures.
-        parts: of the data, `all` first where it was scored as a whole.
+        metrics: which scores the figures are.
+        parts: which data they are of, `all` first where it was scored as a whole.
         run: what the recipe of a run under this protocol says; empty where no recipe can.
         figures: in the order of the file.
     """
@@ -118,8 +118,8 @@ def published_lines(protocol: Protocol) -> list[str]:
             row[0].ljust(widths[0]),
             *(cell.rjust(size) for cell, size in zip(row[1:-1], widths[1:-1], strict=True)),
         ]
-        told = "source" if figure is None else "; ".join(filter(None, (figure.source, figure.note)))
-        lines.append(f"  {'  '.join(cells)}  {row[-1].ljust(widths[-1])}  {told}")
+        source = "source" if figure is None else "; ".join(filter(None, (figure.source, figure.note)))
+        lines.append(f"  {'  '.join(cells)}  {row[-1].ljust(widths[-1])}  {source}")
     return lines
 
 

@@ -139,8 +139,7 @@ def _overview(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         )
         control = run.results.get("control")
         if isinstance(control, dict) and all(metric in control for metric in TITLES):
-            told = "classical control (PCA and a support vector machine)"
-            rows.append([told, "", "", "", *(f"{control[metric]:.3f}" for metric in TITLES)])
+            rows.append(["its classical control", "", "", "", *(f"{control[metric]:.3f}" for metric in TITLES)])
     note = "<p>A score is the mean over seeds, ± their standard deviation, with the interval of all clips pooled.</p>"
     dots = [
         (run.name, s["pooled"]["uf1"], s["pooled"].get("interval", {}).get("uf1"))
@@ -168,10 +167,12 @@ def _compared(runs: Sequence[Run]) -> str:
         for one in pair.differences:
             low, high = one.interval
             mark = "" if low <= 0 <= high else ' class="clear"'
-            cells = [f"<span{mark}>{one.difference:+.3f}</span>", f"[{low:+.3f}, {high:+.3f}]", f"{one.p_holm:.3f}"]
-            rows.append(
-                [f"{escape(pair.second)} − {escape(pair.first)}", TITLES[one.metric], *cells, f"{one.resolves:.3f}"]
-            )
+            cells = [
+                f"<span{mark}>{one.difference:+.3f}</span>",
+                f'<span class="faint">[{low:+.3f}, {high:+.3f}]</span>',
+            ]
+            cells += [f"{one.p_holm:.3f}", f"{one.resolves:.3f}"]
+            rows.append([f"{escape(pair.second)} − {escape(pair.first)}", TITLES[one.metric], *cells])
     sides = "".join(
         f"<li>{escape(pair.first)} alone is right about {pair.only_first_right:.3g} clips, "
         f"{escape(pair.second)} alone about {pair.only_second_right:.3g}.</li>"

@@ -65,17 +65,17 @@ def score_spotted(
         PredictionsError: the tables have no video, type or class in common.
     """
     check_same_names(found.video, truth.video, "videos", ("finds", "truths"))
-    types = [ALL]
+    types: list[str] = []
     if "type" in found and "type" in truth:
         kinds = [side.type[side.onset.notna()] for side in (found, truth)]
         check_same_names(*kinds, "types", ("finds", "truths"))
         types = sorted({*kinds[0], *kinds[1]})
     result: Spotted = {"per_type": {}}
-    for kind in types if len(types) > 1 else ():
+    for kind in types:
         sides = [_by_video(side[(side.type == kind) & side.onset.notna()]) for side in (found, truth)]
         result["per_type"][kind] = spotting_scores(*sides, iou, matching)
-    # together: a video of one type is a video of its own, so a find is matched to truths of its type only
-    named = [side.assign(video=side.type + " in " + side.video) if len(types) > 1 else side for side in (found, truth)]
+    # together: a video counts once for each type, so that a find is matched to truths of its type only
+    named = [side.assign(video=side.type + " in " + side.video) if types else side for side in (found, truth)]
     together = spotting_scores(*map(_by_video, named), iou, matching)
     result["per_type"][ALL] = together
     if "predicted" in found and "label" in truth:
