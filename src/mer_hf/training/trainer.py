@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from datasets import Dataset
-from huggingface_hub.errors import StrictDataclassError
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
@@ -98,9 +97,8 @@ def preset_config(recipe: Recipe, given: dict[str, Any], names: Sequence[str], w
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     try:
         return RcnConfig.preset(recipe.preset, **{**given, **labels})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
-        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
+    except (MerHfError, TypeError) as error:
+        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {error}") from error
 
 
 def build_processor(recipe: Recipe, config: RcnConfig, saved: Saved | None = None) -> RcnVideoProcessor:
