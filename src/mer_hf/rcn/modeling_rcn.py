@@ -635,12 +635,6 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         copy_released(state_dict, model)
         return model.eval()
 
-    def train(self, mode: bool = True) -> "RcnForVideoClassification":
-        """Set training or evaluation mode; what `config.trained_on` says is not true of a model that is trained on."""
-        if mode:
-            self.config.trained_on = None
-        return super().train(mode)
-
     def single_network(
         self, pixel_values_videos: Tensor, output_hidden_states: bool | None = None
     ) -> tuple[Tensor, Tensor | None, tuple[Tensor, ...] | None]:

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from datasets import Dataset
-from huggingface_hub.errors import StrictDataclassError
 from transformers import TrainingArguments
 
 from mer_hf.action_units import ACTION_UNITS
@@ -168,9 +167,8 @@ def _preset_config(recipe: Recipe, given: dict[str, object], names: Sequence[str
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     try:
         return RcnConfig.preset(recipe.preset, **{**given, **labels})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
-        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
+    except (MerHfError, TypeError) as error:
+        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {error}") from error
 
 
 def build_processor(recipe: Recipe, config: RcnConfig, saved: Recogniser | None = None) -> RcnVideoProcessor:
