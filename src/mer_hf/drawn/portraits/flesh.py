@@ -41,10 +41,9 @@ def lit_skin(canvas: Canvas, hair: np.ndarray, rng: np.random.Generator) -> tupl
     facing = normal @ lamp
     lit = np.clip((facing + 0.15) / 1.15, 0, None) * _cast_shadow(canvas, height)
     sky = 0.8 - 0.3 * normal[..., 1] + 0.2 * normal[..., 2]
-    sky = sky * _occlusion(canvas, height) * (1 - 0.45 * canvas.blur(hair, 0.09) * (1 - hair))
+    sky = sky * (1 - 0.45 * canvas.blur(hair, 0.09) * (1 - hair))
     ambient = canvas.sitter.ambient
     light = lit[..., None] * canvas.sitter.lamp * (1 - 0.55 * ambient) * 1.15 + (ambient * sky)[..., None]
-    light = _scatter(canvas, light.astype(np.float32), body)
 
     half = lamp + np.array([0, 0, 1], np.float32)
     gloss = np.clip(normal @ (half / np.linalg.norm(half)), 0, 1)
@@ -152,8 +151,6 @@ def _albedo(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     )
     albedo = s.skin * np.exp(-melanin[..., None] * [0.8, 1.0, 1.25] - blood[..., None] * [0.25, 1.0, 0.85])
 
-    shadow = s.beard * beard_zone(c) * (0.24 + 0.05 * fractal(rng, c.width, 120, 2))
-    albedo *= 1 - shadow[..., None] * [1.1, 1.0, 0.85]
     spots, grid = np.zeros_like(c.x), np.arange(-8, 9)
     places = np.column_stack([rng.normal(0, 0.5, s.freckles), rng.normal(0.32, 0.32, s.freckles)])
     for place, radius, strength in zip(
@@ -201,18 +198,6 @@ def _albedo(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:
     return np.clip(albedo, 0.002, 1).astype(np.float32)
 
 
-def beard_zone(canvas: Canvas) -> np.ndarray:
-    """Where a beard grows, 0..1."""
-    c = canvas
-    rim_top, _, rim_bottom = mouth_lines(c.sitter, c.across)
-    jaw = smooth_step((c.y - 0.62 - 0.35 * np.exp(-(((c.across - 0.62) / 0.28) ** 2))) / 0.25) * c.edge(
-        c.outline() - 0.02, 0.15
-    )
-    lips = c.edge(np.minimum(c.y - rim_top + 0.02, rim_bottom + 0.02 - c.y), 0.03) * (c.across < c.sitter.mouth[0])
-    nose = c.bump(0, 0.55, 0.28, 0.10)
-    return jaw * (1 - lips) * (1 - np.clip(1.3 * nose, 0, 1)) * (1 - 0.7 * c.bump(0.22, 1.17, 0.1, 0.06))
-
-
 def _normals(canvas: Canvas, height: np.ndarray) -> np.ndarray:
     """Unit normals (right, down, to the viewer) of a height field."""
     slope_x = np.clip(cv2.Sobel(height, cv2.CV_32F, 1, 0, scale=float(canvas.unit) / 8), -4, 4)
@@ -234,26 +219,6 @@ def _cast_shadow(canvas: Canvas, height: np.ndarray) -> np.ndarray:
         blocked = np.maximum(blocked, np.clip(over / (0.04 + 0.15 * distance), 0, 1))
     shadow = cv2.resize(blocked, height.shape[::-1], interpolation=cv2.INTER_CUBIC)
     return 1 - 0.75 * np.clip(canvas.blur(shadow, 0.012), 0, 1)
-
-
-def _occlusion(canvas: Canvas, height: np.ndarray) -> np.ndarray:
-    """Share of the surroundings a point sees: less in hollows, at three scales."""
-    open_sky = np.ones_like(height)
-    for sigma, strength in ((0.02, 2.2), (0.06, 1.6), (0.18, 0.9)):
-        open_sky *= 1 - np.clip(strength * (canvas.blur(height, sigma) - height), 0, 0.5)
-    return open_sky
-
-
-def _scatter(canvas: Canvas, light: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """Light that wanders under the skin before it leaves, red furthest: what makes skin look soft."""
-    scattered = []
-    for channel, (near, far) in enumerate(((0.012, 0.050), (0.008, 0.022), (0.005, 0.012))):
-        spread = 0.6 * canvas.blur(light[..., channel] * body, near) + 0.4 * canvas.blur(
-            light[..., channel] * body, far
-        )
-        cover = 0.6 * canvas.blur(body, near) + 0.4 * canvas.blur(body, far)
-        scattered.append(spread / np.maximum(cover, 0.05))
-    return np.stack(scattered, axis=-1)
 
 
 def eyeballs(canvas: Canvas, rng: np.random.Generator) -> np.ndarray:

@@ -1,10 +1,9 @@
-"""Hair, brows, lashes and beard, hair by hair."""
+"""Hair, brows and lashes, hair by hair."""
 
 import cv2
 import numpy as np
 
 from mer_hf.drawn.portraits.canvas import Canvas, fractal, smooth_step, to_srgb
-from mer_hf.drawn.portraits.flesh import beard_zone
 from mer_hf.drawn.portraits.sitters import EYE, Sitter, canonical, lid_edges, on_canvas
 
 
@@ -120,21 +119,6 @@ def _hair_flow(sitter: Sitter, at: np.ndarray, swirl: np.ndarray) -> np.ndarray:
     leaving = np.maximum((flow * outward).sum(axis=1, keepdims=True), 0)
     flow = flow - 0.95 * np.clip((radius - 0.75) / 0.15, 0, 1) * leaving * outward
     return flow / np.maximum(np.linalg.norm(flow, axis=1, keepdims=True), 0.3)
-
-
-def draw_beard(picture: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> None:
-    """Draw stubble into an 8-bit sRGB picture."""
-    count = int(7000 * canvas.sitter.beard)
-    if count == 0:
-        return
-    roots = _scattered(beard_zone(canvas), count, rng)
-    angle = np.pi / 2 + rng.normal(0, 0.5, count)
-    length = rng.uniform(0.01, 0.012 + 0.03 * canvas.sitter.beard, count) * canvas.unit
-    ends = roots + length[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
-    under = picture[tuple(roots.round().astype(int).T[::-1])]
-    mix = rng.uniform(0.12, 0.35, (count, 1)) + 0.35 * canvas.sitter.beard**2
-    colours = (1 - mix) * under + mix * 255 * to_srgb(canvas.sitter.hair * 0.8)
-    _strokes(picture, np.stack([roots, ends], axis=1), colours, 1)
 
 
 def draw_brows(picture: np.ndarray, canvas: Canvas, rng: np.random.Generator) -> None:

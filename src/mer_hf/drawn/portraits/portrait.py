@@ -8,7 +8,6 @@ import numpy as np
 from mer_hf.drawn.portraits.canvas import Canvas, over, to_srgb
 from mer_hf.drawn.portraits.flesh import clothe, eyeballs, lit_skin, wall
 from mer_hf.drawn.portraits.hairs import (
-    draw_beard,
     draw_brows,
     draw_hair,
     draw_lashes,
@@ -60,7 +59,6 @@ def draw_portrait(sitter: Sitter, size: int, rng: np.random.Generator) -> Portra
     picture = clothe(picture, canvas, body, rng)
     picture = over(picture, hair_colour(canvas, 0.4), 0.9 * hair)
     picture = np.round(255 * to_srgb(picture)).astype(np.uint8)
-    draw_beard(picture, canvas, rng)
     draw_brows(picture, canvas, rng)
     draw_lashes(picture, canvas, rng)
     draw_hair(picture, canvas, rng)

@@ -65,7 +65,6 @@ class Sitter:
     mouth: tuple[float, float, float]  # half width, upper lip, lower lip
     age: float  # 0 smooth .. 1 lined
     masculinity: float  # 0..1
-    beard: float  # 0 shaven .. 1 dense stubble
     skin: np.ndarray
     redness: float
     freckles: int
@@ -132,7 +131,6 @@ def draw_sitter(subject: int, rng: np.random.Generator) -> Sitter:
         ),
         age=age,
         masculinity=masculinity,
-        beard=float(rng.uniform(0, 1) if masculinity > 0.5 else 0),
         skin=_palette(_SKIN, tone),
         redness=float(rng.uniform(0.4, 1.0)),
         freckles=int(rng.choice((0, 0, 60, 260)) * (tone < 0.5)) + int(rng.integers(4, 14)),
