@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "labels": set(),
     "action_units": {"errors"},
     "protocols": {"errors"},
+    "subjects": {"errors"},
     "metrics": {"errors"},
     "corpora": {"corpora", "labels", "action_units", "errors"},
     "drawn": {"drawn", "action_units", "errors"},
@@ -25,7 +26,7 @@ MAY_IMPORT = {
     "data": {"corpora", "drawn", "errors"},
     "training": {
         *("training", "rcn", "hub", "data", "drawn", "evaluation"),
-        *("action_units", "protocols", "metrics", "errors"),
+        *("action_units", "protocols", "metrics", "subjects", "errors"),
     },
     "inspection": {"rcn", "errors", "escaping"},
 }

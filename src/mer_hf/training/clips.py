@@ -27,6 +27,7 @@ from PIL.Image import Image as Picture
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
+from mer_hf.subjects import subject_name
 
 INPUT_COLUMNS = ("frames", "flow", "pixel_values_videos")
 PREPARED_FROM = ("frames", "fps", "onset", "apex", "offset")
@@ -129,21 +130,19 @@ def with_identity(dataset: Dataset) -> Dataset:
 
 
 def _with_subject_names(dataset: Dataset) -> Dataset:
-    """Subjects as text: numbers, and the names of a ClassLabel, are spelt as they would be in a table of text."""
+    """Subjects as text, of a ClassLabel its names, each in one spelling."""
     feature, subjects = dataset.features["subject"], dataset["subject"]
     if isinstance(feature, ClassLabel):
         subjects = feature.int2str(list(subjects))
-    names = [_subject_name(subject) for subject in subjects]
-    if "" in names:
-        raise DatasetError(f"row {names.index('')} has no subject; every clip needs one, by which the folds are split")
+    names = []
+    for row, subject in enumerate(subjects):
+        try:
+            names.append(subject_name(subject))
+        except MerHfError as error:
+            raise DatasetError(f"row {row} has no subject, by which the folds are split: {error}") from error
     if names == list(dataset["subject"]):
         return dataset
     return dataset.remove_columns("subject").add_column("subject", names)
-
-
-def _subject_name(value: object) -> str:
-    text = "" if value is None or value != value else str(value).strip()
-    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
 def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:

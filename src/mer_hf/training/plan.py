@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from datasets import Dataset
-from huggingface_hub.errors import StrictDataclassError
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
@@ -18,6 +18,7 @@ from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
 from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.clips import check_dataset, ready_input, with_classes, with_identity
 from mer_hf.training.recipe import DRAWN, Recipe
@@ -83,6 +84,8 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
         if arguments.hub_model_id is None:
             raise RunError("push_to_hub needs to know where: hub_model_id USER/NAME")
         check_login(arguments.hub_model_id, arguments.hub_token)
+    for name in set(arguments.report_to) - set(get_available_reporting_integrations()):
+        raise RunError(f"report_to names {name}, which is not installed: pip install {name}")
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
@@ -167,9 +170,8 @@ def _preset_config(recipe: Recipe, given: dict[str, object], names: Sequence[str
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
     try:
         return RcnConfig.preset(recipe.preset, **{**given, **labels})
-    except (StrictDataclassError, TypeError, ValueError) as error:
-        reason = error.__cause__ or error  # strict dataclasses wrap what a validator says
-        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {reason}") from error
+    except MerHfError as error:
+        raise RunError(f"preset {recipe.preset} with model {recipe.model}{where}: {error}") from error
 
 
 def build_processor(recipe: Recipe, config: RcnConfig, saved: Recogniser | None = None) -> RcnVideoProcessor:
@@ -215,7 +217,8 @@ def _check_comparable(config: RcnConfig, companion: Recogniser | None) -> None:
 
 def _check_unseen(saved: Recogniser | None, dataset: Dataset) -> None:
     """Refuse a saved model that has seen the clips on which it would be scored."""
-    seen = set() if saved is None else {*(saved.model.config.training_subjects or ())} & set(dataset["subject"])
+    known = () if saved is None else saved.model.config.training_subjects or ()
+    seen = {subject_name(subject) for subject in known} & set(dataset["subject"])
     if seen:
         raise RunError(
             f"the saved model was trained on {len(seen)} of the subjects that are held out here, such as {min(seen)}; "

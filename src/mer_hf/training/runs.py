@@ -20,6 +20,7 @@ from mer_hf.evaluation.summary import summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.subjects import subject_name
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
 from mer_hf.training.folds import Job, folds_of, shared_out
@@ -216,7 +217,7 @@ def score(
     held = load_clips(dataset, prepares, num_proc)
     outputs = predict(recogniser, held, prepares, batch_size)
     predictions = predictions_table(dataset, outputs.logits, "none", 0)
-    trained_on = set(recogniser.config.training_subjects or ())
+    trained_on = {subject_name(subject) for subject in recogniser.config.training_subjects or ()}
     found = {
         **summarise(predictions, classes),
         **unit_scores(dataset, outputs.action_unit_logits, recogniser.config.action_units),
