@@ -53,17 +53,17 @@ def recipe_of(output_dir, **options):
     return parse_recipe(argv_of(output_dir, **options))
 
 
-def plan_of(output_dir, dataset, **options):
+def plan_of(output_dir, dataset, /, **options):
     return make_plan(*recipe_of(output_dir, **options), dataset)
 
 
-def planned(output_dir, dataset, **options):
+def planned(output_dir, dataset, /, **options):
     """A plan and its clips in memory."""
     plan = plan_of(output_dir, dataset, **options)
     return plan, load_clips(plan.dataset, plan.processor)
 
 
-def run_in(output_dir, dataset, **options):
+def run_in(output_dir, dataset, /, **options):
     return run(plan_of(output_dir, dataset, **options))
 
 

@@ -118,7 +118,7 @@ SPELLINGS = {
     "floats": ([1.0, 2.0, 10.0], Value("float64")),
     "classes": ([2, 0, 1], ClassLabel(names=["2", "10", "1.0"])),
     "text": (["1", "2", "10"], Value("string")),
-    "text of floats": (["1.0", " 2 ", "10.0"], Value("string")),
+    "text of floats": (["01", " 2 ", "10.0"], Value("string")),
 }
 
 

@@ -134,7 +134,7 @@ def with_identity(dataset: Dataset) -> Dataset:
 
 
 def _with_subject_names(dataset: Dataset) -> Dataset:
-    """Subjects as text: numbers, and the names of a ClassLabel, are spelt as they would be in a table of text."""
+    """Subjects as text, of a ClassLabel its names, each in one spelling."""
     feature, subjects = dataset.features["subject"], dataset["subject"]
     if isinstance(feature, ClassLabel):
         subjects = feature.int2str(list(subjects))
@@ -143,7 +143,7 @@ def _with_subject_names(dataset: Dataset) -> Dataset:
         try:
             names.append(subject_name(subject))
         except MerHfError as error:
-            raise DatasetError(f"row {row}: {error}") from error
+            raise DatasetError(f"row {row} has no subject, by which the folds are split: {error}") from error
     if names == list(dataset["subject"]):
         return dataset
     return dataset.remove_columns("subject").add_column("subject", names)

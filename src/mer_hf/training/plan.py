@@ -10,6 +10,7 @@ from pathlib import Path
 
 from datasets import Dataset
 from transformers import TrainingArguments
+from transformers.integrations import get_available_reporting_integrations
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
@@ -83,6 +84,8 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
         if arguments.hub_model_id is None:
             raise RunError("push_to_hub needs to know where: hub_model_id USER/NAME")
         check_login(arguments.hub_model_id, arguments.hub_token)
+    for name in set(arguments.report_to) - set(get_available_reporting_integrations()):
+        raise RunError(f"report_to names {name}, which is not installed: pip install {name}")
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
