@@ -1,14 +1,19 @@
 """What the network is given: crops, flow windows, jittered and resampled time, and the way there and back on disk."""
 
+import json
+import re
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from transformers import AutoVideoProcessor
 
 from mer_hf.drawn import rendering
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.rcn import video_processing_rcn
-from mer_hf.rcn.decoding_rcn import Video, VideoError
+from mer_hf.rcn.decoding_rcn import Budget, Video, VideoError
+from mer_hf.rcn.errors_rcn import MerHfError
 from mer_hf.rcn.faces_rcn import FaceError, align_clip
 from mer_hf.rcn.motion_rcn import flow_picture, optical_flow
 from mer_hf.rcn.temporal_rcn import KERNELS, TemporalJitter, linear_operator
@@ -133,6 +138,7 @@ def test_a_narrow_input_sees_the_middle_columns_of_the_square():
     torch.testing.assert_close(pixels[0, :, 0], torch.from_numpy(middle).float() / 255)
 
 
+@pytest.mark.filterwarnings("ignore:.*nothing moves")  # two frames of a shifting picture
 @pytest.mark.parametrize("options", [GEOMETRIC, APPEARANCE, SEQUENCE])
 def test_videos_of_different_lengths_are_prepared_together_as_alone(options):
     processor = RcnVideoProcessor(**options)
@@ -175,6 +181,7 @@ def test_a_rendered_face_is_aligned(face):
     assert clip.face.face.eye_distance > 20
 
 
+@pytest.mark.filterwarnings("ignore:.*jumps")  # noise
 def test_options_of_one_call_do_not_stay():
     processor = RcnVideoProcessor(**GEOMETRIC)
     noise = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)
@@ -187,7 +194,7 @@ def test_options_of_one_call_do_not_stay():
         processor(noise, align="mesh")
     assert (processor.align, processor.face_problems) == ("none", "raise")
     assert "problems" not in processor(noise)
-    with pytest.raises(ValueError, match="no options \\['alpha'\\]"):
+    with pytest.raises(ValueError, match="alpha is no option of RcnVideoProcessor; it has align"):
         processor(noise, alpha=3)
 
 
@@ -251,7 +258,7 @@ def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
         ({"align": "eyes"}, "align must be one of mesh, box, none, got 'eyes'"),
         ({"face_problems": "ignore"}, "face_problems must be one of raise, flag, got 'ignore'"),
         ({"flow": "horn"}, "flow must be one of dis, farneback, tvl1, got 'horn'"),
-        ({"margin": -0.1}, "margin must be 0 or more, got -0.1"),
+        ({"margin": -0.1}, "margin must be a number of 0 or more, to 10, got -0.1"),
     ],
 )
 def test_options_out_of_range_are_refused(options, says):
@@ -278,3 +285,174 @@ def test_collated_sequences_are_padded_to_the_longest():
     assert batch["frames"][0, 3:].abs().sum() == 0
     assert batch["lengths"].tolist() == [3, 5]
     assert batch["reference_lengths"].tolist() == [1, 2]
+
+
+# --- what is doubtful ---
+
+
+def doubtful(source, **options):
+    processor = RcnVideoProcessor(**{**GEOMETRIC, "crop_size": 128, **options})
+    return processor.clip_sequence(source).problems
+
+
+@pytest.mark.parametrize("options", [{}, APPEARANCE, SEQUENCE])
+def test_a_clip_in_which_nothing_moves_is_told(face, options):
+    noise = np.random.default_rng(0).normal(0, 2, (10, *face.frames[0].shape))
+    for still in ([face.frames[0]] * 10, (face.frames[0] + noise).clip(0, 255).astype(np.uint8)):
+        problems = doubtful(np.stack(still), **options)
+        assert [problem.split(":")[0] for problem in problems] in (["nothing moves"], [])
+        assert problems or options  # the smallest of crops show the noise alone
+    assert doubtful(np.stack([face.frames[0]] * 10), **options)
+
+
+def test_an_expression_is_not_doubtful(face):
+    assert doubtful(Video(face.frames, np.arange(len(face.frames)) / 200)) == ()
+
+
+def test_a_clip_that_is_longer_than_an_expression_is_told_and_refused_by_option(face):
+    slow = Video(face.frames, np.arange(len(face.frames)) / 15)
+    assert "the clip lasts" in doubtful(slow)[0]
+    with pytest.raises(VideoError, match="the clip lasts"):
+        doubtful(slow, clip_problems="raise")
+    with pytest.warns(UserWarning, match="the clip lasts|the motion takes"):
+        RcnVideoProcessor(**GEOMETRIC)(slow, fps=15)
+
+
+def test_a_hole_and_a_cut_are_told(face):
+    times = np.arange(len(face.frames)) / 200
+    times[20:] += 1.0
+    assert any("no frames for" in problem for problem in doubtful(Video(face.frames, times)))
+    cut = np.concatenate([face.frames[:30], 255 - face.frames[30:]])
+    assert any("the picture jumps at" in problem for problem in doubtful(cut))
+
+
+def test_a_part_of_a_video_is_prepared_as_if_it_were_cut(face):
+    clip = Video(face.frames, np.arange(len(face.frames)) / 200)
+    processor = RcnVideoProcessor(**GEOMETRIC)
+    part = processor(clip, start=0.05, end=0.2)["pixel_values_videos"]
+    cut = processor(Video(face.frames[10:41], np.arange(31) / 200))["pixel_values_videos"]
+    assert torch.equal(part, cut)
+
+
+# --- how much it may ask for ---
+
+
+def test_a_clip_of_more_frames_than_the_budget_is_refused():
+    processor = RcnVideoProcessor(**APPEARANCE, budget=Budget(frames=20))
+    with pytest.raises(VideoError, match="more than 20 frames"):
+        processor(video())
+    assert processor(video(), end=0.19)["pixel_values_videos"].shape[1] == 5
+    assert processor(video(), budget=Budget())["pixel_values_videos"].shape[1] == 5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 10**5},
+        {"crop_size": {"height": 9000, "width": 9000}},
+        {"connectivity": "sequence", "num_frames": 10**7},
+    ],
+)
+def test_an_input_that_is_larger_than_the_budget_is_refused_before_it_is_made(options):
+    with pytest.raises(ValueError, match="budget="):
+        RcnVideoProcessor(**options)
+
+
+def test_the_budget_is_not_taken_from_a_file(tmp_path):
+    RcnVideoProcessor(**GEOMETRIC, budget=Budget(frames=9)).save_pretrained(tmp_path)
+    file = tmp_path / "video_preprocessor_config.json"
+    options = json.loads(file.read_text())
+    assert "budget" not in options
+    file.write_text(json.dumps({**options, "budget": {"frames": 10**9}, "face_models": "/elsewhere"}))
+    loaded = RcnVideoProcessor.from_pretrained(tmp_path)
+    assert loaded.budget == Budget()
+    assert loaded.face_models != "/elsewhere"
+
+
+# --- options as others write them ---
+
+
+@pytest.mark.parametrize("size", [16, {"height": 16, "width": 16}, [16, 16], (16, 16)])
+def test_a_size_may_be_one_number(size):
+    for processor in (RcnVideoProcessor(**{**GEOMETRIC, "size": size}), RcnVideoProcessor().with_options(size=size)):
+        assert dict(processor.size) == {"height": 16, "width": 16}
+
+
+WRONG = [
+    {"size": {"shortest_edge": 20}},
+    {"size": "x"},
+    {"size": None},
+    {"size": 0},
+    {"size": [1, 2, 3]},
+    {"size": {"height": 4.5, "width": 4}},
+    {"crop_size": 8},
+    {"num_frames": 0},
+    {"num_frames": "4"},
+    {"num_frames": None},
+    {"num_channels": "3"},
+    {"num_channels": True},
+    {"connectivity": ["geometric"]},
+    {"align": None},
+    {"clip_problems": "ignore"},
+    {"margin": "0.1"},
+    {"margin": float("nan")},
+    {"magnification": None},
+    {"magnification_band": 3},
+    {"magnification_band": [10, 1]},
+    {"image_mean": "grey"},
+    {"image_std": 0},
+    {"image_std": [1.0, 2.0]},
+    {"do_rescale": False},
+    {"do_resize": False},
+    {"device": "cuda"},
+    {"video_metadata": {}},
+    {"rescale_factor": 1.0},
+    {"algin": "mesh"},
+    {"preprocess": 3},
+    {"_check": None},
+    {"self": 1},
+]
+
+
+@pytest.mark.parametrize("options", WRONG, ids=lambda options: str(options))
+def test_options_that_mean_nothing_are_refused_wherever_they_are_given(options, tmp_path):
+    (name,) = options
+    attempts = [
+        lambda: RcnVideoProcessor().with_options(**options),
+        lambda: AutoVideoProcessor.from_pretrained(tmp_path / "wrong"),
+        lambda: RcnVideoProcessor.from_pretrained(tmp_path / "right", **options),
+        lambda: RcnVideoProcessor(**options),
+    ]
+    for folder in ("right", "wrong"):
+        RcnVideoProcessor().save_pretrained(tmp_path / folder)
+    file = tmp_path / "wrong" / "video_preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **options}))
+    for attempt in attempts[1:2] if name == "self" else attempts:
+        with pytest.raises(MerHfError, match=re.escape(name)) as raised:
+            attempt()
+    if name != "self":
+        return
+    assert str(tmp_path / "wrong") in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '"x"', "null", "[" * 100000, b"\xff\xfe{}"])
+def test_a_file_that_holds_no_options_is_an_error_that_names_it(tmp_path, text):
+    RcnVideoProcessor().save_pretrained(tmp_path)
+    file = tmp_path / "video_preprocessor_config.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises((MerHfError, OSError), match=re.escape(str(tmp_path))):
+        RcnVideoProcessor.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("apex", [float("nan"), 2.5, "3", -1])
+def test_an_apex_that_is_no_frame_is_refused(apex):
+    with pytest.raises(MerHfError, match="apex is frame"):
+        RcnVideoProcessor(**GEOMETRIC).clip_sequence(video(), apex=apex)
+
+
+def test_the_video_of_a_batch_that_cannot_be_prepared_is_named(tmp_path):
+    processor = RcnVideoProcessor(**GEOMETRIC)
+    with pytest.raises(VideoError, match="video 2 of 2: a clip needs at least 2 frames"):
+        processor([video(), video(frames=1)])
+    with pytest.raises(VideoError, match=re.escape(str(tmp_path / "gone.mp4"))):
+        processor([video(), tmp_path / "gone.mp4"])
