@@ -296,6 +296,36 @@ def test_a_face_is_found_at_every_place_of_a_large_frame(astronaut):
         np.testing.assert_allclose(eyes - (left, top), 0.7 * np.array([(72.5, 60.5), (116, 63)]), atol=2)
 
 
+def test_a_very_large_frame_is_searched_at_a_bounded_size(astronaut, monkeypatch):
+    """What is looked at grows no further; the mesh is still laid on the frame as it is."""
+    looked = []
+    detect = faces_rcn._detect
+    monkeypatch.setattr(
+        faces_rcn, "_detect", lambda *arguments: looked.append(arguments[0].shape) or detect(*arguments)
+    )
+    frame = np.full((4320, 7680, 3), 110, np.uint8)
+    assert find_faces(frame) == []
+    assert len(looked) < 100
+    assert set(looked) == {(1080, 1920, 3)}
+    picture = cv2.resize(astronaut, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)
+    frame[1000 : 1000 + len(picture), 3000 : 3000 + picture.shape[1]] = picture
+    (face,) = find_faces(frame)
+    eyes = apply(face_transform(face.landmarks), PLACES[:2])
+    expected = np.add((3001, 1001), 3 * np.array([(202.5, 100.5), (246, 103)]))
+    np.testing.assert_allclose(eyes, expected, atol=6)
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (30, 30, 30), (120, 180, 220), (60, 60, 140)])
+def test_a_mask_over_mouth_and_nose_is_no_face(pictures, colour):
+    """The presence of a masked face is 10 to 13.5, and 14.4 to 29 of the same faces uncovered."""
+    outline = np.array([(-0.62, 0.45), (0, 0.28), (0.62, 0.45), (0.6, 1.1), (0.3, 1.55), (-0.3, 1.55), (-0.6, 1.1)])
+    for picture in pictures:
+        (face,) = find_faces(picture)
+        masked = picture.copy()
+        cv2.fillPoly(masked, [apply(face_transform(face.landmarks), outline).round().astype(int)], colour)
+        assert find_faces(masked) == []
+
+
 def test_faces_come_largest_first(astronaut):
     face = astronaut[40:220, 130:320]
     frame = np.full((260, 370, 3), 120, np.uint8)
@@ -451,6 +481,20 @@ def test_only_the_first_half_second_is_held():
     crops, _ = align_clip(frames(), 20.0, 8, 8, problems="flag")
     assert crops.shape == (60, 8, 8)
     assert 10 <= most <= 13
+
+
+def test_of_very_large_frames_fewer_are_held(astronaut, monkeypatch):
+    seen, given, look = [], [], faces_rcn._look
+    monkeypatch.setattr(faces_rcn, "_look", lambda *arguments: seen.append(1) or look(*arguments))
+
+    def frames():
+        for _ in range(30):
+            given.append(len(seen))
+            yield astronaut
+
+    crops, face = align_clip(frames(), 60, 64, 64, held=4 * astronaut.nbytes)
+    assert given.count(0) == 4  # the face is looked for as soon as four frames are there
+    assert (crops.shape, face.problems) == ((30, 64, 64, 3), ())
 
 
 def test_a_face_may_be_measured_in_a_single_frame(astronaut):

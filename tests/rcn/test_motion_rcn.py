@@ -1,6 +1,8 @@
 """Motion against known warps, naive twins, and the invariances that the network counts on."""
 
 import sys
+import time
+import tracemalloc
 
 import cv2
 import numpy as np
@@ -12,6 +14,8 @@ import torch
 
 from mer_hf.rcn.motion_rcn import (
     FLOW_METHODS,
+    apex_of,
+    doubts,
     flow_picture,
     magnify,
     motion_curve,
@@ -277,6 +281,70 @@ def test_the_motion_curve_is_its_naive_twin(length):
     curve = motion_curve(clip)
     assert curve.dtype == np.float32
     np.testing.assert_allclose(curve, naive_curve(clip), atol=0.01 * curve.max())
+
+
+def test_a_long_clip_has_the_curve_of_its_stretches():
+    """Each frame shown four times: the curve of the frames, at a quarter of its pace."""
+    clip = recorded(300, 120, 1.0, drift=0.5, flicker=0.01)
+    curve, slow = motion_curve(clip), motion_curve(np.repeat(clip, 4, axis=0))
+    assert slow.shape == (1200,)
+    np.testing.assert_allclose(slow[2::4], curve, atol=0.03 * curve.max())
+    assert abs(spot_apex(np.repeat(clip, 4, axis=0)) - 4 * spot_apex(clip)) < 12
+
+
+def test_time_grows_with_the_clip_and_memory_does_not():
+    class Clip:
+        """Frames that are made when they are asked for."""
+
+        ndim = 3
+        still = real_face(64)
+
+        def __init__(self, length):
+            self.length = length
+
+        def __len__(self):
+            return self.length
+
+        def __getitem__(self, part):
+            return [self.still] * (part.stop - part.start)
+
+    def cost(length):
+        tracemalloc.start()
+        started = time.process_time()
+        motion_curve(Clip(length))
+        seconds = time.process_time() - started
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return seconds, peak
+
+    (short, little), (long, much) = cost(2000), cost(16000)
+    assert much < little + 3 * 2**20  # of which a number for each frame
+    assert long < 24 * short  # eight times the frames; the square would be 64 times
+
+
+def test_a_clip_that_shows_one_expression_is_not_doubtful():
+    clip = recorded(40, 16, 1.0, drift=0, flicker=0)
+    curve = motion_curve(clip)
+    assert doubts(clip, 80.0, apex_of(curve), curve) == []
+    assert doubts(clip, 80.0, 16) == []
+
+
+@pytest.mark.parametrize(
+    ("fps", "apex", "says"),
+    [(15.0, 16, "the clip lasts 2.6 s"), (80.0, 0, "nothing moves"), (12.0, 30, "the motion takes")],
+)
+def test_what_does_not_look_like_one_expression_is_told(fps, apex, says):
+    clip = recorded(40, apex or 16, 1.5, drift=0, flicker=0)
+    curve = motion_curve(clip)
+    found = doubts(clip, fps, 0 if apex == 0 else apex_of(curve), curve)
+    assert any(problem.startswith(says) for problem in found)
+
+
+def test_a_cut_is_told_and_a_change_of_light_is_not():
+    clip = recorded(20, 8, 1.0, drift=0, flicker=0)
+    brighter = np.concatenate([clip[:10], np.clip(clip[10:].astype(int) + 20, 0, 255).astype(np.uint8)])
+    assert doubts(brighter, 40.0, 8) == []
+    assert "jumps at 0.25 s (frame 10)" in doubts(np.concatenate([clip[:10], clip[10:, ::-1]]), 40.0, 8)[0]
 
 
 def test_drift_and_flicker_hardly_show_in_the_motion_curve():

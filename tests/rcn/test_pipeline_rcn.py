@@ -24,8 +24,10 @@ from mer_hf import (
     RcnModel,
     RcnVideoProcessor,
 )
+from mer_hf.drawn.rendering import render_clip
 from mer_hf.hub.folder import save_model_folder
-from mer_hf.rcn.decoding_rcn import VideoError, stream_video
+from mer_hf.rcn.decoding_rcn import Budget, Video, VideoError, stream_video
+from mer_hf.rcn.errors_rcn import MerHfError
 from mer_hf.rcn.faces_rcn import FaceError
 from mer_hf.rcn.pipeline_rcn import TASK
 
@@ -33,7 +35,13 @@ LABELS = ["negative", "positive", "surprise"]
 
 
 def noise(seed, frames=6):
-    return np.random.default_rng(seed).integers(0, 256, (frames, 72, 80, 3), dtype=np.uint8)
+    """A clip in which something moves: a patch slides over a blurred scene."""
+    rng = np.random.default_rng(seed)
+    scene, patch = (cv2.GaussianBlur(rng.integers(0, 256, (72, 80, 3), dtype=np.uint8), (0, 0), 2) for _ in range(2))
+    clip = np.stack([scene] * frames)
+    for index, frame in enumerate(clip):
+        frame[20:50, 24 + index : 54 + index] = (frame[20:50, 24 + index : 54 + index] + patch[20:50, 24:54]) // 2
+    return clip
 
 
 @pytest.fixture(scope="module")
@@ -271,3 +279,83 @@ def test_a_saved_folder_is_enough_where_mer_hf_is_not_installed(folder, classify
     assert_same(one, classify(noise(0)))
     assert_same(batch[1], classify(noise(0)[:4]))
     assert {path.name for path in Path(tmp_path / "again").iterdir()} == {path.name for path in folder.iterdir()}
+
+
+# --- what is doubtful, and what fails ---
+
+
+@pytest.fixture(scope="module")
+def expression():
+    clip = render_clip(subject=3, clip=0, emotion_class="surprise", size=96, fps=100.0)
+    return Video(clip.frames, np.arange(len(clip.frames)) / 100)
+
+
+def test_a_clear_answer_is_plain_and_a_doubtful_one_says_why(classify, expression):
+    assert all(set(item) == {"label", "score"} for item in classify(expression))
+    still = np.stack([expression.frames[0]] * 10)
+    plain, told = classify([expression, still], batch_size=2)
+    assert all(set(item) == {"label", "score"} for item in plain)
+    assert [item["problems"] for item in told] == [told[0]["problems"]] * len(LABELS)
+    assert told[0]["problems"][0].startswith("nothing moves")
+    assert classify(expression, face_problems="flag")[0]["problems"] == []
+    with pytest.raises(VideoError, match="nothing moves"):
+        classify(still, clip_problems="raise")
+
+
+def test_a_moment_in_a_long_video_is_named_by_its_seconds(classify, expression):
+    rest = np.stack([expression.frames[0]] * 300)
+    frames = np.concatenate([rest, expression.frames, rest])
+    long = Video(frames, np.arange(len(frames)) / 100)
+    seconds = 3.0, 3.0 + expression.times[-1]
+    assert_same(classify(long, start=seconds[0], end=seconds[1]), classify(expression))
+    assert "the clip lasts" in classify(long)[0]["problems"][0]
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 3}, {"num_workers": 1}, {"num_workers": 1, "batch_size": 2}])
+def test_an_error_takes_the_place_of_its_answer(classify, options):
+    videos = [noise(0), "gone.mp4", noise(1), noise(2, frames=1)]
+    first, gone, third, short = classify(videos, on_error="return", **options)
+    assert_same(first, classify(noise(0)))
+    assert_same(third, classify(noise(1)))
+    assert isinstance(gone, VideoError)
+    assert "gone.mp4 does not exist" in str(gone)
+    assert "video 4 of 4: a clip needs at least 2 frames" in str(short)
+    with pytest.raises(VideoError, match=r"gone\.mp4 does not exist") as raised:
+        classify(videos, **options)
+    assert "Traceback" not in str(raised.value)
+
+
+def test_a_single_error_is_returned_too(classify):
+    assert isinstance(classify("gone.mp4", on_error="return"), VideoError)
+    answers = list(classify((video for video in [noise(0), "gone.mp4"]), on_error="return"))
+    assert len(answers[0]) == len(LABELS)
+    assert isinstance(answers[1], VideoError)
+    with pytest.raises(ValueError, match="on_error is 'skip'"):
+        classify(noise(0), on_error="skip")
+
+
+def test_a_generator_may_be_asked_for_one(classify):
+    answers = classify(video for video in [noise(0), noise(1)])
+    assert_same(next(answers), classify(noise(0)))
+    assert_same(next(answers), classify(noise(1)))
+    with pytest.raises(VideoError, match="video 1 of the generator: a clip needs at least 2 frames"):
+        next(classify(frame for frame in noise(0)))
+
+
+def test_a_folder_of_frames_is_a_video(classify, media, tmp_path):
+    for index in range(6):
+        (tmp_path / f"reg_img{index + 8}.png").symlink_to(media / f"img{index}.png")
+    assert_same(classify(tmp_path), classify(noise(0)))
+    assert_same(classify(sorted(str(path) for path in tmp_path.iterdir())), classify(noise(0)))
+
+
+def test_more_than_the_budget_is_refused_and_may_be_asked_for(classify):
+    with pytest.raises(VideoError, match="more than 5 frames"):
+        classify(noise(0), budget=Budget(frames=5))
+    assert_same(classify(noise(0), budget=Budget(frames=6)), classify(noise(0)))
+
+
+@pytest.mark.parametrize("options", [{"fps": "50"}, {"start": "1"}, {"top_k": 1.5}, {"clip_problems": "ignore"}])
+def test_an_option_of_another_type_is_an_error_of_the_package(classify, options):
+    with pytest.raises(MerHfError, match=next(iter(options))):
+        classify(noise(0), **options)

@@ -264,9 +264,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
             if not isinstance(value, str) or value not in known:
                 raise MerHfError(f"{name} must be one of {', '.join(known)}, got {value!r}")
         if self.num_channels not in CHANNELS[self.connectivity] or isinstance(self.num_channels, bool):
-            raise MerHfError(
-                f"{self.connectivity} takes {CHANNELS[self.connectivity]} channels, got {self.num_channels!r}"
-            )
+            known = CHANNELS[self.connectivity]
+            raise MerHfError(f"num_channels: {self.connectivity} takes {known} channels, got {self.num_channels!r}")
         if not _is_number(self.num_frames, 1, float("inf")) or int(self.num_frames) != self.num_frames:
             raise MerHfError(f"num_frames must be a whole number of 1 or more, got {self.num_frames!r}")
         for name, (lowest, highest) in LIMITS.items():
