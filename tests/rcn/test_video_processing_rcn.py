@@ -64,7 +64,7 @@ def test_the_flow_of_a_window_is_that_of_its_frames_one_by_one():
             cv2.resize(p, (16, 16), interpolation=cv2.INTER_AREA) for p in optical_flow(grey[0], grey[9 + index])
         ]
         np.testing.assert_array_equal(flow, np.stack(expected))
-    assert len(sequence.frames) == 7  # 30 ms on both sides of the apex
+    assert len(sequence.motion) == 7  # 30 ms on both sides of the apex
     assert len(sequence.onsets) == 3  # the onset and 20 ms after it
     assert np.abs(sequence.onsets[0]).max() < 0.05  # the onset does not move against itself
 
@@ -235,7 +235,7 @@ def test_flow_is_measured_as_asked(method):
     sequence = RcnVideoProcessor(**GEOMETRIC, flow=method).clip_sequence(clip, apex=3)
     grey = crops_of(clip, 32)
     flow = [cv2.resize(part, (16, 16), interpolation=cv2.INTER_AREA) for part in optical_flow(grey[0], grey[3], method)]
-    np.testing.assert_array_equal(sequence.frames[0], np.stack(flow))
+    np.testing.assert_array_equal(sequence.motion[0], np.stack(flow))
 
 
 def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
