@@ -15,7 +15,6 @@ from transformers.utils import logging
 
 from .errors_rcn import MerHfError
 from .sources_rcn import Budget, as_batch, name_of, naming
-from .video_processing_rcn import collate
 
 TASK = "micro-expression-classification"
 logger = logging.get_logger(__name__)
@@ -152,7 +151,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
             size = processor.size["height"], processor.size["width"]
             empty = torch.zeros(1, processor.num_frames, processor.num_channels, *size, dtype=self.dtype)
             return {"pixel_values_videos": empty, "problems": [None], "failure": [error]}
-        pixels = processor.model_input(collate([clip])).to(self.dtype)
+        pixels = processor.clip_inputs([clip]).to(self.dtype)
         problems = list(clip.problems)
         if not problems and processor.face_problems != "flag":
             problems = None

@@ -509,6 +509,10 @@ class RcnVideoProcessor(BaseVideoProcessor):
         mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
         return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
+    def clip_inputs(self, clips: Sequence[ClipFrames] | Sequence[ClipMotion]) -> Tensor:
+        """Clips as `clip_sequence` makes them -> model inputs, with nothing drawn, (B, T, C, H, W) float32."""
+        return self.model_input(collate(clips))
+
     def preprocess(
         self,
         videos: Any,
@@ -552,7 +556,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
             if processor.face_problems != "flag":
                 for text in sequences[-1].problems:
                     warnings.warn(f"{name or 'the video'}: {text}", stacklevel=2)
-        inputs = [processor.model_input(collate([sequence])) for sequence in sequences]
+        inputs = [processor.clip_inputs([sequence]) for sequence in sequences]
         features = BatchFeature({"pixel_values_videos": torch.cat(inputs)}, tensor_type=return_tensors)
         if processor.face_problems == "flag":
             features["problems"] = [list(sequence.problems) for sequence in sequences]
