@@ -591,3 +591,15 @@ def test_models_of_different_kinds_are_not_averaged(configs, says):
 def test_fields_that_no_member_of_the_family_can_have_are_refused(fields, says):
     with pytest.raises(Exception, match=says):
         RcnConfig(**fields)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")  # a loop over networks, on CPUs alone
+@pytest.mark.parametrize("p", [0.3, 0.5])
+def test_networks_that_are_stacked_drop_out_each_by_itself(p):
+    torch.manual_seed(0)
+    maps = torch.ones(2, 16, 8, 15, 17)
+    first, second = torch.func.vmap(Dropout(p), randomness="different")(maps)
+    assert not torch.equal(first, second)
+    for dropped in (first, second):
+        assert (dropped == 0).float().mean().item() == pytest.approx(p, abs=0.02)
+        torch.testing.assert_close(dropped.unique(), torch.tensor([0, 1 / (1 - p)]), atol=1e-3, rtol=1e-4)

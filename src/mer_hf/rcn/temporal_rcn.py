@@ -319,8 +319,9 @@ class TemporalJitter:
 def apply_operator(operator: Tensor, clips: Tensor) -> Tensor:
     """(B, T, S) operators on (B, S, ...) clips -> (B, T, ...), of floats, also where the clips are of bytes.
 
-    It is one batched matrix product. On a processor, operators of few weights add up the frames that have one, clip by
-    clip, since the frames of a batch as floats would leave its cache.
+    It is one batched matrix product. On a CPU, operators of few weights add up the frames that have one, clip by clip,
+    since the frames of a batch as floats would leave its cache: 64 clips of 60 to 100 frames of 64 x 48 bytes jittered
+    to 30 take 15 ms in place of 86.
     """
     kind, shape, clips = torch.result_type(operator, clips), clips.shape[2:], clips.flatten(2)
     taps = operator != 0

@@ -18,7 +18,7 @@ class Dropout(nn.Dropout):
             return super().forward(maps)
         bits, integer = (8, torch.int8) if (self.p * 2**8).is_integer() else (16, torch.int16)
         dropped = round(self.p * 2**bits)
-        words = torch.empty(-(-maps.numel() * bits // 64), dtype=torch.int64).random_(-(2**63), None)
+        words = torch.randint(-(2**63), 2**63 - 1, (-(-maps.numel() * bits // 64),))
         # compared in place, for torch is slow to turn bool into bf16
         kept = words.view(integer)[: maps.numel()].ge_(dropped - 2 ** (bits - 1)).to(maps.dtype)
         kept = kept.mul_(2**bits / (2**bits - dropped))
