@@ -1,8 +1,9 @@
 """Who is seen in a clip: one person, one spelling, however a table has it."""
 
-import numbers
 import re
 import unicodedata
+
+import numpy as np
 
 from mer_hf.errors import MerHfError
 
@@ -28,7 +29,11 @@ def subject_name(value: object) -> str:
         number = WHOLE_NUMBER.fullmatch(name)
         if name and not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
             return number[1] if number else name
-    elif isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1:
+    elif (
+        isinstance(value, int | float | np.integer | np.floating)
+        and not isinstance(value, bool)
+        and value == value // 1
+    ):
         return str(int(value))
     raise MerHfError(f"the subject {value!r} is no name: expected text in one line, or a whole number")
 

@@ -3,15 +3,19 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from mer_hf.corpora import CORPORA, find_corpus
 from mer_hf.corpora.builder import CorpusBuilder
+from mer_hf.corpora.declaration import Counts
 from mer_hf.corpora.errors import MerDataError
 from mer_hf.corpora.reading import Problem, Reading, class_counts, expected_counts
 
+Report: TypeAlias = dict[str, Any]
+"""What can be written as JSON."""
 
-def describe_corpora() -> list[dict[str, Any]]:
+
+def describe_corpora() -> list[Report]:
     """What is declared of every corpus."""
     return [
         {
@@ -34,7 +38,7 @@ def describe_corpora() -> list[dict[str, Any]]:
     ]
 
 
-def _classes(counts: Any) -> dict[str, Any]:
+def _classes(counts: Counts) -> dict[str, dict[str, int]]:
     return {"classes": dict(counts.classes)} if counts.classes else {}
 
 
@@ -44,7 +48,7 @@ def _label_sets(corpus: type[CorpusBuilder]) -> list[str]:
 
 def check_corpus(
     name: str, data_dir: str | os.PathLike | Mapping[str, str | os.PathLike], corrections: bool = True
-) -> dict[str, Any]:
+) -> Report:
     """Read a copy of a corpus and report on it. Everything that is wrong is told at once.
 
     Args:
@@ -105,7 +109,7 @@ def check_corpus(
 # --- as text ----------------------------------------------------------------------------------------------------------
 
 
-def description_lines(corpus: Mapping[str, Any]) -> list[str]:
+def description_lines(corpus: Report) -> list[str]:
     """One of `describe_corpora` for a reader."""
     width, height = corpus["resolution"]
     lines = [f"{corpus['corpus']}: {corpus['title']}, {width}x{height}, {corpus['fps']:g} frames a second"]
@@ -123,7 +127,7 @@ def description_lines(corpus: Mapping[str, Any]) -> list[str]:
     return lines + [f"    {line}" for line in corpus["tree"].splitlines()]
 
 
-def report_lines(report: Mapping[str, Any]) -> list[str]:
+def report_lines(report: Report) -> list[str]:
     """A report of `check_corpus` for a reader."""
     lines = [f"{report['title']} in {report['data_dir']}"]
     lines += [f"  {source}" for source in report["sources"]]
@@ -145,7 +149,7 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
-def _of(found: Mapping[str, Any]) -> str:
+def _of(found: Report) -> str:
     return "" if found["expected"] is None else f", {found['expected']} expected"
 
 

@@ -9,7 +9,8 @@ Nothing in this package uploads a dataset. Whoever does, calls `check_publishabl
 `dataset.push_to_hub(...)`.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import datasets
 
@@ -21,8 +22,10 @@ GATED = f"Research only, by a signed licence agreement; frames and anything made
 
 NAME_COLUMNS = ("corpus", "clip_id", "subject")
 
+Table: TypeAlias = datasets.Dataset | datasets.IterableDataset
 
-def check_publishable(dataset: Any, gated: frozenset[str] | None = None) -> None:
+
+def check_publishable(dataset: Table | Mapping[str, Table], gated: frozenset[str] | None = None) -> None:
     """Refuse what holds frames of a gated corpus, or anything made from them: crops, flow, features, thumbnails.
 
     Text, numbers and classes may be published: predictions, scores, clip names.
@@ -34,7 +37,7 @@ def check_publishable(dataset: Any, gated: frozenset[str] | None = None) -> None
     Raises:
         LicenceError: it does, or may; with the columns and the reason.
     """
-    if isinstance(dataset, dict):
+    if isinstance(dataset, Mapping):
         for split in dataset.values():
             check_publishable(split, gated)
         return
@@ -60,13 +63,13 @@ def _pictures(features: datasets.Features) -> list[str]:
     return [name for name, feature in features.items() if not _is_plain(feature)]
 
 
-def _is_plain(feature: Any) -> bool:
+def _is_plain(feature: object) -> bool:
     if isinstance(feature, datasets.ClassLabel):
         return True
     return isinstance(feature, datasets.Value) and "binary" not in feature.dtype
 
 
-def _gated_corpora(dataset: Any, gated: frozenset[str]) -> set[str]:
+def _gated_corpora(dataset: Table, gated: frozenset[str]) -> set[str]:
     """The gated corpora that the rows name."""
     columns = [name for name in NAME_COLUMNS if name in (dataset.column_names or [])]
     if isinstance(dataset, datasets.IterableDataset):  # reading all of it is what nobody asked for

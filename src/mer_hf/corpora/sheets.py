@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook, SheetTypeEnum
 
@@ -95,7 +95,7 @@ class Annotation:
     action_units: str
     emotion: str
     # what folder patterns are filled with beside these
-    places: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    places: Mapping[str, object] = field(default_factory=dict, compare=False, repr=False)
 
     def __str__(self) -> str:
         """The clip's name inside its corpus; one clip name may stand for several onsets."""

@@ -284,9 +284,9 @@ def _unit_motion(draws: "_Draws", units: Tensor, across: Tensor, down: Tensor, s
 
     turn = draws.normal(settings.direction_jitter, x.shape[1])
     cos, sin = gain * turn.cos(), gain * turn.sin()
-    places = (axis + draws.normal(settings.place_jitter, x.shape[1]) for axis in (x, y))
     size = draws.uniform(*settings.bump_size, 1)
-    motion = _sum_of_bumps(across, down, *places, cos * dx - sin * dy, sin * dx + cos * dy, size * sx, size * sy)
+    x, y = (axis + draws.normal(settings.place_jitter, x.shape[1]) for axis in (x, y))
+    motion = _sum_of_bumps(across, down, x, y, cos * dx - sin * dy, sin * dx + cos * dy, size * sx, size * sy)
 
     exponents = torch.tensor(settings.spatial_exponents, device=draws.device)
     exponent = exponents[draws.choice([1.0] * len(exponents), 1, 1, 1)]

@@ -4,7 +4,6 @@ A row has `frames`, a list of images, or `video`, a file that may be longer than
 what its columns hold). Released numbers of frames are found in the names of the images, where these have them.
 """
 
-import contextlib
 import itertools
 import math
 import re
@@ -52,7 +51,8 @@ def clip_of_row(row: Mapping[str, object], grey: bool) -> tuple[object, int | No
         )
     if row.get("video") is not None:
         return _from_video(row["video"], grey, unit == "seconds", onset, apex, offset)
-    return _from_list(row.get("frames") or (), onset, apex, offset)
+    frames = row.get("frames")
+    return _from_list(frames if isinstance(frames, Sequence) else (), onset, apex, offset)
 
 
 def _number(row: Mapping[str, object], name: str) -> float | None:
@@ -128,16 +128,15 @@ def _from_video(
     slack = SLACK if seconds else 0.0
     frames, times, places = [], [], []
     at = step = 0.0
-    with contextlib.closing(stream_video(source, grey=grey)) as stream:
-        for index, (frame, time) in enumerate(stream):
-            place = time if seconds else float(index)
-            at, step = place, place - at
-            if offset is not None and place > offset + slack:
-                break
-            if onset is None or place >= onset - slack:
-                frames.append(frame[..., None] if grey else frame)
-                times.append(time)
-                places.append(place)
+    for index, (frame, time) in enumerate(stream_video(source, grey=grey)):
+        place = time if seconds else float(index)
+        at, step = place, place - at
+        if offset is not None and place > offset + slack:
+            break
+        if onset is None or place >= onset - slack:
+            frames.append(frame[..., None] if grey else frame)
+            times.append(time)
+            places.append(place)
     what = "seconds" if seconds else "frames, counted from 0"
     for name, value in (("onset", onset), ("apex", apex), ("offset", offset)):
         if value is not None and value > at + (step if seconds else 0.0) + slack:
