@@ -180,17 +180,20 @@ def interval_of_draws(values: np.ndarray, num_subjects: int) -> list[float]:
     Source: Hesterberg, What Teachers Should Know about the Bootstrap, The American Statistician 69(4), 2015, section
     5.3 (expanded percentile intervals).
     """
-    tail = _expanded_tail(num_subjects)
+    tail = 0.5 * math.erfc(interval_deviate(num_subjects) / math.sqrt(2))
     return np.quantile(values, [tail, 1 - tail]).tolist()
 
 
-def _expanded_tail(n: int) -> float:
-    """Phi(-sqrt(n / (n - 1)) t), with t the 97.5th percentile of Student's t with n - 1 degrees of freedom."""
-    z, v = 1.959963984540054, n - 1
+def interval_deviate(num_subjects: int) -> float:
+    """How many standard deviations of the draws a 95 % interval reaches to each side: sqrt(n / (n - 1)) t.
+
+    t is the 97.5th percentile of Student's t with n - 1 degrees of freedom: the product is 1.96 for many subjects, 2.53 for 8.
+    """
+    z, v = 1.959963984540054, num_subjects - 1
     # Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5; within .5 % from 3 degrees of freedom on
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return 0.5 * math.erfc(math.sqrt(n / v) * t / math.sqrt(2))
+    return math.sqrt(num_subjects / v) * t
 
 
 def action_unit_scores(
