@@ -187,7 +187,7 @@ def interval_of_draws(values: np.ndarray, num_subjects: int) -> list[float]:
 def interval_deviate(num_subjects: int) -> float:
     """How many standard deviations of the draws a 95 % interval reaches to each side: sqrt(n / (n - 1)) t.
 
-    t is the 97.5th percentile of Student's t with n - 1 degrees of freedom: the product is 1.96 for many subjects, 2.53 for 8.
+    t is the 97.5th percentile of Student's t with n - 1 degrees of freedom; together 1.96 for many subjects, 2.53 for 8.
     """
     z, v = 1.959963984540054, num_subjects - 1
     # Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5; within .5 % from 3 degrees of freedom on
