@@ -5,6 +5,7 @@ Spotting: intervals found and true -> matched pairs -> counts -> F1; with what w
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
@@ -414,31 +415,33 @@ def _best_pairs(overlap: np.ndarray) -> list[tuple[int, int]]:
     From n pairs with the largest sum, the path that gains most leads to n + 1 pairs with the largest sum (Ahuja,
     Magnanti and Orlin, Network Flows, 1993, section 9.7).
     """
+    fits = [[(int(one), float(row[one])) for one in np.flatnonzero(row)] for row in overlap]
     find_of: dict[int, int] = {}
+    truth_of: dict[int, int] = {}
     while True:
         # the best alternating path to each truth: find -> truth, back along a pair -> another find -> truth, ...
-        gain = {find: 0.0 for find in range(len(overlap)) if find not in find_of.values()}
+        gain = {find: 0.0 for find, truths in enumerate(fits) if truths and find not in truth_of}
         reached: dict[int, float] = {}
         came_from: dict[int, int] = {}
-        waiting = list(gain)
+        waiting = deque(gain)
         while waiting:
-            find = waiting.pop(0)
-            for one in np.flatnonzero(overlap[find]).tolist():
-                here = gain[find] + overlap[find, one]
-                if find_of.get(one) == find or here <= reached.get(one, -np.inf) + 1e-12:
+            find = waiting.popleft()
+            for one, together in fits[find]:
+                here = gain[find] + together
+                if truth_of.get(find) == one or here <= reached.get(one, -math.inf) + 1e-12:
                     continue
                 reached[one], came_from[one] = here, find
                 if one in find_of:
-                    gain[find_of[one]] = here - overlap[find_of[one], one]
+                    gain[find_of[one]] = here - float(overlap[find_of[one], one])
                     waiting.append(find_of[one])
         ends = {one: here for one, here in reached.items() if one not in find_of}
         if not ends:
-            return sorted((find, one) for one, find in find_of.items())
+            return sorted(truth_of.items())
         one: int | None = max(ends, key=ends.__getitem__)
         while one is not None:  # along the path, each find leaves its truth for the next
             find = came_from[one]
-            left = next((other for other, owner in find_of.items() if owner == find), None)
-            find_of[one] = find
+            left = truth_of.get(find)
+            find_of[one], truth_of[find] = find, one
             one = left
 
 
