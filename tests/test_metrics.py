@@ -20,6 +20,7 @@ from mer_hf.metrics import (
     accuracy,
     action_unit_scores,
     confusion,
+    interval_deviate,
     interval_iou,
     scores,
     spotting_scores,
@@ -132,6 +133,12 @@ def test_intervals_are_those_of_clips_put_in_a_row_for_every_draw(seed):
         assert [low, high] == pytest.approx(expected[name], abs=1e-3)  # Student's t is a series there
         assert 0 <= low < high <= 1
     assert json.loads(json.dumps(intervals)) == intervals
+
+
+def test_intervals_reach_as_far_as_student_s_t_says():
+    for number in (5, 8, 16, 68, 1000):
+        exact = np.sqrt(number / (number - 1)) * student.ppf(0.975, number - 1)
+        assert interval_deviate(number) == pytest.approx(exact, rel=0.005)
 
 
 def test_more_predictions_of_the_same_subjects_do_not_narrow_the_interval():

@@ -5,6 +5,7 @@ Spotting: intervals found and true -> matched pairs -> counts -> F1; with what w
 """
 
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
@@ -169,9 +170,9 @@ def drawn_subjects(num_subjects: int, draws: int, seed: int) -> np.ndarray:
 def interval_of_draws(values: np.ndarray, num_subjects: int) -> list[float]:
     """The 95 % interval of a score from its values in draws of subjects: [low, high].
 
-    Plain percentiles are too narrow for few subjects (16 subjects: 92 to 93 % of intervals hold the true score, 8:
-    88 %). Theirs are moved outwards as a t-interval is wider than sqrt((n - 1) / n) of a normal one, after which it is
-    94 to 96 %.
+    Plain percentiles are too narrow for few subjects: simulated, those of 8 hold the true score in 88 to 89 % of
+    samples. They are moved outwards as far as a t-interval reaches farther than a normal one; then it is 94 to 95 % for
+    8 subjects, 92 to 96 % for 16, and 94 to 95 % for 68.
 
     Args:
         values: (draws,).
@@ -180,17 +181,20 @@ def interval_of_draws(values: np.ndarray, num_subjects: int) -> list[float]:
     Source: Hesterberg, What Teachers Should Know about the Bootstrap, The American Statistician 69(4), 2015, section
     5.3 (expanded percentile intervals).
     """
-    tail = _expanded_tail(num_subjects)
+    tail = 0.5 * math.erfc(interval_deviate(num_subjects) / math.sqrt(2))
     return np.quantile(values, [tail, 1 - tail]).tolist()
 
 
-def _expanded_tail(n: int) -> float:
-    """Phi(-sqrt(n / (n - 1)) t), with t the 97.5th percentile of Student's t with n - 1 degrees of freedom."""
-    z, v = 1.959963984540054, n - 1
+def interval_deviate(num_subjects: int) -> float:
+    """How many standard deviations of the draws a 95 % interval reaches to each side: sqrt(n / (n - 1)) t.
+
+    t is the 97.5th percentile of Student's t with n - 1 degrees of freedom. It is 1.96 for many subjects, 2.53 for 8.
+    """
+    z, v = 1.959963984540054, num_subjects - 1
     # Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5; within .5 % from 3 degrees of freedom on
     t = z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-    return 0.5 * math.erfc(math.sqrt(n / v) * t / math.sqrt(2))
+    return math.sqrt(num_subjects / v) * t
 
 
 def action_unit_scores(
@@ -411,31 +415,33 @@ def _best_pairs(overlap: np.ndarray) -> list[tuple[int, int]]:
     From n pairs with the largest sum, the path that gains most leads to n + 1 pairs with the largest sum (Ahuja,
     Magnanti and Orlin, Network Flows, 1993, section 9.7).
     """
+    fits = [[(int(one), float(row[one])) for one in np.flatnonzero(row)] for row in overlap]
     find_of: dict[int, int] = {}
+    truth_of: dict[int, int] = {}
     while True:
         # the best alternating path to each truth: find -> truth, back along a pair -> another find -> truth, ...
-        gain = {find: 0.0 for find in range(len(overlap)) if find not in find_of.values()}
+        gain = {find: 0.0 for find, truths in enumerate(fits) if truths and find not in truth_of}
         reached: dict[int, float] = {}
         came_from: dict[int, int] = {}
-        waiting = list(gain)
+        waiting = deque(gain)
         while waiting:
-            find = waiting.pop(0)
-            for one in np.flatnonzero(overlap[find]).tolist():
-                here = gain[find] + overlap[find, one]
-                if find_of.get(one) == find or here <= reached.get(one, -np.inf) + 1e-12:
+            find = waiting.popleft()
+            for one, together in fits[find]:
+                here = gain[find] + together
+                if truth_of.get(find) == one or here <= reached.get(one, -math.inf) + 1e-12:
                     continue
                 reached[one], came_from[one] = here, find
                 if one in find_of:
-                    gain[find_of[one]] = here - overlap[find_of[one], one]
+                    gain[find_of[one]] = here - float(overlap[find_of[one], one])
                     waiting.append(find_of[one])
         ends = {one: here for one, here in reached.items() if one not in find_of}
         if not ends:
-            return sorted((find, one) for one, find in find_of.items())
+            return sorted(truth_of.items())
         one: int | None = max(ends, key=ends.__getitem__)
         while one is not None:  # along the path, each find leaves its truth for the next
             find = came_from[one]
-            left = next((other for other, owner in find_of.items() if owner == find), None)
-            find_of[one] = find
+            left = truth_of.get(find)
+            find_of[one], truth_of[find] = find, one
             one = left
 
 

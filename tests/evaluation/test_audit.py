@@ -1,18 +1,18 @@
 import io
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from datasets import Array3D, ClassLabel, Dataset, Features, Image, List, Value
-from mer_hf.corpora.replicas import REPLICAS, replicate
 from PIL import Image as Picture
 
-from mer_hf.corpora import CORPORA, load_corpus
+from mer_hf.corpora import load_corpus
+from mer_hf.drawn.embedded import synthesize
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.audit import audit_dataset, audit_lines, audit_names, person, warning_line
+from replicas import REPLICAS, replicate
 
 CLASSES = ["negative", "positive", "surprise"]
 FEATURES = {
@@ -201,7 +201,6 @@ def test_replicas_of_all_corpora_have_nothing_to_be_found(corpus, tmp_path):
 
 @pytest.mark.slow
 def test_drawn_people_have_nothing_to_be_found(tmp_path):
-    folder = replicate("smic", tmp_path / "smic", "cropped", subjects=2, clips=3, size=64, faces=True)
-    audit = audit_dataset(load_corpus("smic", folder, cache_dir=tmp_path / "cache"))
+    folder = synthesize(tmp_path / "synthetic", subjects=2, clips=3, fps=30.0, size=64, progress=False)
+    audit = audit_dataset(load_corpus("synthetic", folder, "native", cache_dir=tmp_path / "cache"))
     assert (audit.findings, audit.compared) == ((), 6)
-    assert set(REPLICAS) <= set(CORPORA) and Path(folder).exists()

@@ -69,7 +69,7 @@ def test_a_comparison_agrees_with_its_naive_twin(make_predictions, paired):
         assert (one.first, one.second) == pytest.approx((measured[0][place], measured[1][place]))
         assert one.difference == pytest.approx(measured[1][place] - measured[0][place])
         assert one.interval == pytest.approx(np.quantile(drawn[:, place], [tail, 1 - tail]).tolist(), abs=1e-3)
-        assert one.resolves == pytest.approx(1.96 * np.std(drawn[:, place], ddof=1))
+        assert one.resolves == pytest.approx(-norm.ppf(tail) * np.std(drawn[:, place], ddof=1), rel=0.005)
         share = min(0.5, (min(sum(drawn[:, place] <= 0), sum(drawn[:, place] >= 0)) + 1) / (DRAWS + 1))
         assert one.p == pytest.approx(2 * student.cdf(norm.ppf(share) * np.sqrt(4 / 5), 4), abs=0.005)
         assert one.p == one.p_holm

@@ -44,12 +44,12 @@ def interval_picture(rows: Sequence[tuple[str, float, Sequence[float] | None]], 
         axis: what the scores are.
     """
     left, right, step = 120, WIDTH - 44, 24
-    height = step * len(rows) + 34
+    height = step * len(rows) + 40
 
     def x(value: float) -> float:
         return left + value * (right - left)
 
-    parts = _grid(left, right, 4, height - 28, axis)
+    parts = _grid(left, right, 4, height - 34, axis)
     for place, (name, value, interval) in enumerate(rows):
         y = 16 + place * step
         parts.append(_text(left - 8, y + 4, _short(name, 17), "end", title=name))

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.evaluation.predictions import PredictionsError, check_same_names, class_names
-from mer_hf.metrics import SCORES, confusion_by_subject, drawn_subjects, interval_of_draws
+from mer_hf.metrics import SCORES, confusion_by_subject, drawn_subjects, interval_deviate, interval_of_draws
 
 TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
 
@@ -34,9 +34,9 @@ class Difference:
         interval: where the difference lies, 95 %, over resampled subjects and seeds.
         p: two-sided, of there being no difference, from the same draws; see `p_of_draws`.
         p_holm: the same, corrected after Holm over all pairs of systems.
-        resolves: the smallest difference whose interval would not hold 0 (1.96 standard deviations of the draws): what
-            these clips can show between two systems that differ as these do. A true difference of this size is found
-            in half of all samples of people.
+        resolves: the smallest difference whose interval would not hold 0, from the standard deviation of the draws:
+            what these clips can show between two systems that differ as these do. A true difference of this size is
+            found in half of all samples of people.
     """
 
     metric: str
@@ -273,7 +273,8 @@ def _difference(
     drawn = values[second][metric] - values[first][metric]
     low, high = interval_of_draws(drawn, subjects)
     p = p_of_draws(drawn, subjects)
-    return Difference(metric, *measured, measured[1] - measured[0], (low, high), p, p, float(1.96 * drawn.std(ddof=1)))
+    resolves = interval_deviate(subjects) * float(drawn.std(ddof=1))
+    return Difference(metric, *measured, measured[1] - measured[0], (low, high), p, p, resolves)
 
 
 def _right(table: pd.DataFrame, clips: pd.Index) -> np.ndarray:

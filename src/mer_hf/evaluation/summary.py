@@ -53,7 +53,7 @@ def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] =
     Args:
         predictions: as `read_predictions` returns, or a run writes.
         classes: names in the order of the score columns.
-        by: columns whose values are scored each; those that the table lacks are passed over.
+        by: columns whose values are scored each, of all seeds pooled; those that the table lacks are passed over.
 
     Returns:
         `classes`; `seeds`: all clips of each seed, and those of each corpus in `per_corpus`; `mean` and `sd` of UF1,
@@ -61,15 +61,17 @@ def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] =
         `ensemble`: the mean of the seeds' scores of each clip, where there are score columns.
     """
     by = [column for column in by if column in predictions]
+    corpora = [column for column in by if column == "corpus"]
 
-    def scored_by_group(rows: pd.DataFrame) -> Scored:
+    def scored_by(rows: pd.DataFrame, columns: Sequence[str]) -> Scored:
         groups = {
-            f"per_{column}": {str(name): _scored(part, classes) for name, part in rows.groupby(column)} for column in by
+            f"per_{column}": {str(name): _scored(part, classes) for name, part in rows.groupby(column)}
+            for column in columns
         }
         return {**_scored(rows, classes), **groups}
 
     seeds: list[Seed] = [
-        {"seed": seed if isinstance(seed, str) else int(seed), **scored_by_group(rows)}
+        {"seed": seed if isinstance(seed, str) else int(seed), **scored_by(rows, corpora)}
         for seed, rows in predictions.groupby("seed")
     ]
     measured = {name: [seed[name] for seed in seeds] for name in SCORES}
@@ -78,10 +80,10 @@ def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] =
         "seeds": seeds,
         "mean": {name: float(np.mean(values)) for name, values in measured.items()},
         "sd": {name: float(np.std(values, ddof=1)) if len(seeds) > 1 else 0.0 for name, values in measured.items()},
-        "pooled": scored_by_group(predictions),
+        "pooled": scored_by(predictions, by),
     }
     if all(f"{SCORE}{name}" in predictions for name in classes):
-        result["ensemble"] = scored_by_group(ensemble(predictions, classes))
+        result["ensemble"] = scored_by(ensemble(predictions, classes), corpora)
     return result
 
 
