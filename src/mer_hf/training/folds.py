@@ -7,6 +7,7 @@ processes that run the same command share the jobs out among themselves.
 """
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -127,23 +128,22 @@ class Job:
 
     def keep(self, predictions: pd.DataFrame, curve: list[dict[str, float]]) -> None:
         """Write what came out of it."""
-        columns = predictions.to_dict(orient="list")
-        write_json(self.path, {**self.identity, "predictions": columns, "curve": curve})
+        content = {**self.identity, "predictions": predictions.to_dict(orient="list"), "curve": curve}
+        write_json(self.path, {"sha256": json_digest(content), **content})
 
     def kept(self) -> pd.DataFrame | None:
         """The predictions that were kept; None where there are none, or where they belong to something else."""
         if not self.path.exists():
             return None
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
-            found = {name: content[name] for name in self.identity}
-            predictions = pd.DataFrame(content["predictions"])
-        except (ValueError, KeyError, TypeError, UnicodeDecodeError):
-            found = None
-        if found != self.identity or tuple(predictions["clip_id"]) != self.clips:
+            content = dict(json.loads(self.path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            content = {}
+        is_whole = content.pop("sha256", None) == json_digest(content)
+        if not is_whole or {name: content.get(name) for name in self.identity} != self.identity:
             logger.warning("%s is damaged, or of another run; %s is trained again", self.path, self.name)
             return None
-        return predictions
+        return pd.DataFrame(content["predictions"])
 
 
 def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
@@ -173,4 +173,9 @@ def write_json(path: Path, content: dict[str, object]) -> None:
     write_atomically(path, json.dumps(content, indent=2) + "\n")
 
 
-__all__ = ["Job", "folds_of", "shared_out", "write_atomically", "write_json"]
+def json_digest(content: dict[str, object]) -> str:
+    """A digest of values by name, in whatever order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+__all__ = ["Job", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]

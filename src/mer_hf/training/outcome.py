@@ -3,7 +3,6 @@
 logits -> predictions_table -> summarise -> Outcome -> save: predictions.csv, results.json, model/ with its card
 """
 
-import hashlib
 import json
 import re
 import time
@@ -26,7 +25,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.clips import Clip
 from mer_hf.training.control import control_predictions
-from mer_hf.training.folds import write_atomically, write_json
+from mer_hf.training.folds import json_digest, write_atomically, write_json
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
 
@@ -208,7 +207,7 @@ def claim(folder: Path, identity: dict[str, object]) -> str:
             raise RunError(f"{folder} holds another run ({differences}). Name another folder, or delete this one.")
     else:
         write_json(path, identity)
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return json_digest(identity)
 
 
 __all__ = [
