@@ -145,7 +145,7 @@ def _overview(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         (run.name, s["pooled"]["uf1"], s["pooled"].get("interval", {}).get("uf1"))
         for run, s in zip(runs, summaries, strict=True)
     ]
-    picture = f"<figure>{interval_picture(dots, 'UF1')}</figure>"
+    picture = f"<figure>{interval_picture(dots, 'UF1, seeds pooled')}</figure>"
     header = ["", "clips", "subjects", "seeds", *TITLES.values()]
     return f"<section><h2>Scores</h2>{_table(header, rows)}{note}{picture}</section>"
 
