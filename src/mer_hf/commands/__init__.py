@@ -22,6 +22,7 @@ COMMANDS = {
     "train": "train and test a model by a recipe",
     "score": "score a saved model on a corpus",
     "scores": "score the predictions of a run, or of another system",
+    "compare": "compare systems by their predictions of the same clips",
     "push": "put a trained model on the Hub",
 }
 OF_A_RECIPE = ("train", "prepare")
