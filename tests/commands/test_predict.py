@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny import CLASSES
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
 from mer_hf.commands import main
 from mer_hf.hub.folder import save_model_folder
+from tiny import CLASSES
 
 
 @pytest.fixture(scope="module")

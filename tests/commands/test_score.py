@@ -1,10 +1,10 @@
 import pandas as pd
-from tiny import folder_of, results_of, saved_model
 
 from mer_hf.commands import main
 from mer_hf.training import runs
 from mer_hf.training.drawn import score_drawn
 from mer_hf.training.runs import score
+from tiny import folder_of, results_of, saved_model
 
 
 def test_a_folder_is_scored_printed_and_written_and_nothing_is_trained(make_clips, tmp_path, capsys):
