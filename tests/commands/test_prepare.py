@@ -1,10 +1,10 @@
 import datasets
 import pytest
-from tiny import OPTIONS, argv_of, recipe_of, run_in
 
 from mer_hf.commands import main
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.runs import train_parsed
+from tiny import OPTIONS, argv_of, recipe_of, run_in
 
 
 @pytest.fixture

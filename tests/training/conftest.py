@@ -1,10 +1,10 @@
 import pytest
 import torch
 import yaml
-from tiny import OPTIONS
 
 from mer_hf.commands import main
 from mer_hf.training import runs
+from tiny import OPTIONS
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
@@ -12,6 +11,7 @@ from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, collate
 from mer_hf.training.batches import REST, DrawnFields, JointClips, Packed, ResidentClips
 from mer_hf.training.clips import load_clips
 from mer_hf.training.plan import drawn_config
+from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
 
 # --- clips ---
 

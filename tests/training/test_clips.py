@@ -18,7 +18,6 @@ from mer_hf.training.clips import (
     DatasetError,
     _apex_index,
     check_dataset,
-    digest_of,
     load_clips,
     prepare,
     prepared_folder,

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from datasets import ClassLabel, Value
-from tiny import APPEARANCE, CLASSES, DRAWN, OPTIONS, SEQUENCE, folder_of, plan_of, recipe_of, run_in, saved_model
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
@@ -14,6 +13,7 @@ from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.training.clips import DatasetError
 from mer_hf.training.plan import RunError, build_config, build_processor, drawn_config, make_plan
 from mer_hf.training.recipe import Recipe, parse_recipe, read_recipe
+from tiny import APPEARANCE, CLASSES, DRAWN, OPTIONS, SEQUENCE, folder_of, plan_of, recipe_of, run_in, saved_model
 
 RECIPES = sorted((Path(__file__).parents[2] / "scripts" / "recipes").glob("*.yaml"))
 

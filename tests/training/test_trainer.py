@@ -7,6 +7,15 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import f1_score
+
+from mer_hf.action_units import ACTION_UNITS
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
+from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
+from mer_hf.training import trainer as training
+from mer_hf.training.batches import DrawnFields, JointClips, ResidentClips
+from mer_hf.training.clips import Clip, load_clips
+from mer_hf.training.plan import RunError, drawn_config
+from mer_hf.training.trainer import CALIBRATION_SEED, calibrate_units, many_small_steps, predict, train, training_source
 from tiny import (
     APPEARANCE,
     CLASSES,
@@ -22,15 +31,6 @@ from tiny import (
     saved_model,
     weights_of,
 )
-
-from mer_hf.action_units import ACTION_UNITS
-from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
-from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
-from mer_hf.training import trainer as training
-from mer_hf.training.batches import DrawnFields, JointClips, ResidentClips
-from mer_hf.training.clips import Clip, load_clips
-from mer_hf.training.plan import RunError, drawn_config
-from mer_hf.training.trainer import CALIBRATION_SEED, calibrate_units, many_small_steps, predict, train, training_source
 
 # --- what is random, and when ---
 
