@@ -110,8 +110,8 @@ def test_the_interval_of_a_mean_over_seeds_is_that_of_the_mean_in_each_draw(make
             per_seed.append(scores(*numbers, 3)["uf1"])
         values.append(np.mean(per_seed))
     with pytest.MonkeyPatch.context() as patch:
-        fewer = drawn_subjects(len(subjects), 2000, 0)[:50]
-        patch.setattr("mer_hf.evaluation.summary.drawn_subjects", lambda *args: fewer)
+        fewer = lambda n, draws, seed: drawn_subjects(n, 2000, 0)[:50]  # noqa: E731
+        patch.setattr("mer_hf.evaluation.summary.drawn_subjects", fewer)
         found = headline(table, CLASSES)["interval"]["uf1"]
     assert found == pytest.approx(interval_of_draws(np.array(values), len(subjects)))
 
