@@ -71,7 +71,7 @@ SCORED = {
 SCORED_BY_CORPUS = {**SCORED, "per_corpus": {ANY_NAME: SCORED}}
 RESULTS = {
     "classes": [str],
-    **dict.fromkeys(("pooled", "ensemble"), SCORED_BY_CORPUS),
+    **dict.fromkeys(("headline", "pooled", "ensemble"), SCORED_BY_CORPUS),
     **dict.fromkeys(("mean", "sd", "control"), SCORED),
     "drawn_motion": {ANY_NAME: SCORED},
     "evaluations": {ANY_NAME: SCORED},
@@ -208,11 +208,11 @@ def recipe_yaml(recipe: dict[str, Json]) -> Markdown:
 def by_corpus(results: dict[str, Json]) -> dict[str, dict[str, Json]]:
     """The held-out scores that a card shows: of each corpus and, where there are several, of all clips.
 
-    They are those of the kind of model that was saved: the mean prediction of all seeds, or single networks. Empty
-    where nobody was held out.
+    They are those of the kind of model that was saved, see `evaluation.summary.headline`; results of before have none.
+    Empty where nobody was held out.
     """
     recipe = results.get("recipe", {})
-    scored = results.get("ensemble" if recipe.get("average_seeds") else "pooled", {})
+    scored = results.get("headline") or results.get("ensemble" if recipe.get("average_seeds") else "pooled", {})
     corpora = scored.get("per_corpus", {})
     if scored and len(corpora) < 2:
         return {recipe.get("dataset", "all"): scored}
