@@ -54,10 +54,8 @@ in hiring, policing, teaching or care, and analyse people only with their consen
 """
 
 
-def cut(data: bytes, start: float, end: float) -> bytes | Video:
-    """The part of a video file from `start` to `end` in seconds, 0 for its end; the file as it is where both are 0."""
-    if not start and not end:
-        return data
+def cut(data: bytes, start: float, end: float) -> Video:
+    """The part of a video file from `start` to `end` in seconds, 0 for its end; no more than `LONGEST` of it."""
     end = end or float("inf")
     if end <= start:
         raise VideoError(f"the clip cannot end at {end:g} s, for it starts at {start:g} s")
@@ -88,12 +86,13 @@ def analyse(path: str | None, start: float | None, end: float | None, is_cropped
             raise VideoError("there is no video, or no longer; upload or record one")
         clip = cut(Path(path).read_bytes(), start or 0.0, end or 0.0)
         seen = examine(clip, classify.video_processor.with_options(**options))
-        problems = seen.clip.face.problems
+        problems = tuple(seen.clip.face.problems)
         if problems and seen.clip.face.face is None:
             raise VideoError(problems[0])  # what is there to classify has no face
         answer = classify(clip, return_action_units=KNOWS_UNITS, **options)
     except ValueError as error:  # VideoError, FaceError, and options that do not suit the clip
         raise gr.Error(html.escape(str(error)), duration=None, print_exception=False) from None
+    problems += tuple(text for text in answer[0].get("problems", ()) if text not in problems)
     seconds = (len(seen.curve) - 1) / seen.clip.fps
     if seconds > BRIEF:
         problems += (f"the clip lasts {seconds:.1f} s, and a micro-expression at most half of one; cut it",)

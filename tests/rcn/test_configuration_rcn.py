@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForVideoClassification, pipeline
 
 from mer_hf.errors import MerHfError
-from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.hub.packaged import PACKAGED
 from mer_hf.rcn import configuration_rcn
 from mer_hf.rcn.configuration_rcn import BACKBONE_KWARGS, LIMITS, PRESETS, RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
@@ -36,7 +36,7 @@ def planted(tmp_path):
     folder, mark = tmp_path / "model", tmp_path / "opened"
     config = RcnConfig(backbone_kwargs={"width": 8}, image_size=[20, 16], num_labels=3)
     RcnForVideoClassification(config).save_pretrained(folder)
-    shutil.copy(DEFAULT_MODEL / "video_preprocessor_config.json", folder)
+    shutil.copy(PACKAGED["default"] / "video_preprocessor_config.json", folder)
     torch.save({"state_dict": Marker(mark)}, folder / "weights.pth")
     (folder / "plain.pth").write_bytes(pickle.dumps({"state_dict": Marker(mark)}))
     (folder / "local").mkdir()
@@ -294,7 +294,7 @@ def test_every_published_setting_is_within_the_list_and_survives_a_file(preset, 
 
 
 def test_a_folder_of_the_first_format_still_loads():
-    config = RcnConfig.from_pretrained(DEFAULT_MODEL)
+    config = RcnConfig.from_pretrained(PACKAGED["default"])
     assert config.backbone_kwargs == {"width": 64}
     assert [config.id2label[number] for number in range(3)] == ["negative", "positive", "surprise"]
     assert len(config.member_configs()) == len(config.members) > 1

@@ -16,7 +16,6 @@ from mer_hf.training import clips as clips_of_training
 from mer_hf.training.clips import (
     TOUCHES_PIXELS,
     DatasetError,
-    _apex_index,
     check_dataset,
     load_clips,
     prepare,
@@ -487,22 +486,3 @@ NESTED, NESTED64 = (List(List(List(Value(kind)))) for kind in ("float32", "float
 def test_a_ready_input_of_a_wrong_shape_is_refused_with_what_was_found(dataset, message):
     with pytest.raises(DatasetError, match=message):
         load_clips(dataset, processor_of("geometric"))
-
-
-@pytest.mark.parametrize(
-    ("row", "total", "index"),
-    [
-        ({"onset": 100, "apex": 120, "offset": 140}, 41, 20),
-        ({"onset": 100, "apex": 120, "offset": 140}, 21, 10),  # every second frame is missing
-        ({"onset": "100", "apex": "140", "offset": "140"}, 41, 40),
-        ({"onset": 100, "apex": 120}, 41, 20),
-        ({"onset": 100, "apex": None, "offset": 140}, 41, None),
-        ({}, 41, None),
-        ({"onset": 100.0, "apex": "120.0", "offset": ""}, 41, 20),
-        ({"onset": 100, "apex": float("nan"), "offset": 140}, 41, None),
-        ({"onset": 100, "apex": " ", "offset": 140}, 41, None),
-        ({"onset": None, "apex": 120, "offset": 140}, 41, None),
-    ],
-)
-def test_the_apex_is_found_among_the_frames(row, total, index):
-    assert _apex_index(row, total) == index

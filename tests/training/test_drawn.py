@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny import CLASSES, DRAWN, argv_of, frames_of_a_video, plan_of, recipe_of, results_of, saved_model
 from transformers import pipeline
 
 from mer_hf.action_units import ACTION_UNITS
@@ -15,6 +14,7 @@ from mer_hf.training.drawn import score_drawn
 from mer_hf.training.plan import RunError, drawn_config
 from mer_hf.training.runs import run, score
 from mer_hf.training.trainer import calibrate_units
+from tiny import CLASSES, DRAWN, argv_of, frames_of_a_video, plan_of, recipe_of, results_of, saved_model
 
 
 @pytest.fixture
@@ -36,7 +36,11 @@ def test_scores_are_of_fields_that_training_has_not_seen():
     ("classes", "options", "message"),
     [
         (["a", "b", "c"], {}, "this one is geometric, and names a, b, c"),
-        (CLASSES, {"connectivity": "sequence", "num_channels": 1, "num_frames": 4, "action_units": None}, "is sequence"),
+        (
+            CLASSES,
+            {"connectivity": "sequence", "num_channels": 1, "num_frames": 4, "action_units": None},
+            "is sequence",
+        ),
     ],
 )
 def test_a_model_that_drawn_motion_says_nothing_about_is_refused(classes, options, message):

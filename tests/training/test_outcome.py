@@ -9,6 +9,12 @@ import pytest
 import torch
 from datasets import Value, load_from_disk
 from sklearn.metrics import f1_score
+
+from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.training import outcome as outcomes
+from mer_hf.training.outcome import claim, data_record, predictions_table, recipe_record, unit_scores
+from mer_hf.training.plan import RunError
+from mer_hf.training.runs import score
 from tiny import (
     CLASSES,
     OPTIONS,
@@ -22,12 +28,6 @@ from tiny import (
     saved_model,
     second_opinion,
 )
-
-from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training import outcome as outcomes
-from mer_hf.training.outcome import claim, data_record, predictions_table, recipe_record, unit_scores
-from mer_hf.training.plan import RunError
-from mer_hf.training.runs import score
 
 
 def predictions_of(output_dir):

@@ -15,12 +15,21 @@ from datasets import Dataset, Features, Value, load_from_disk
 from filelock import FileLock
 from PIL import Image as Picture
 from sklearn.metrics import f1_score
+
+from mer_hf.commands import main
+from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
+from mer_hf.training import runs
+from mer_hf.training.clips import DatasetError, load_clips
+from mer_hf.training.plan import RunError
+from mer_hf.training.processes import Share
+from mer_hf.training.recipe import Recipe
+from mer_hf.training.runs import MAY_DIFFER, run, score, train
+from mer_hf.training.trainer import predict
 from tiny import (
     APPEARANCE,
     CLASSES,
     OPTIONS,
     SCORES,
-    argv_of,
     assert_scored,
     environment,
     folder_of,
@@ -33,16 +42,6 @@ from tiny import (
     states,
     with_labels,
 )
-
-from mer_hf.commands import main
-from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
-from mer_hf.training import runs
-from mer_hf.training.clips import DatasetError, load_clips
-from mer_hf.training.plan import RunError
-from mer_hf.training.processes import Share
-from mer_hf.training.recipe import Recipe
-from mer_hf.training.runs import MAY_DIFFER, run, score, train
-from mer_hf.training.trainer import predict
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -356,7 +355,9 @@ def test_finished_folds_are_not_trained_again_and_further_folds_and_seeds_may_jo
     assert before.items() <= states(output_dir).items()
 
 
-def test_a_fold_whose_file_does_not_hold_is_trained_again_to_the_same_predictions(make_clips, tmp_path, trained, caplog):
+def test_a_fold_whose_file_does_not_hold_is_trained_again_to_the_same_predictions(
+    make_clips, tmp_path, trained, caplog
+):
     dataset, output_dir = make_clips("flow"), tmp_path / "out"
     first = run_in(output_dir, dataset)
     paths = {path.parent.name: path for path in states(output_dir)}

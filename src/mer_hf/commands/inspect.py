@@ -42,6 +42,6 @@ def run(arguments: argparse.Namespace) -> int:
     draw(seen, arguments.out, title=Path(str(arguments.video[0])).name)
     how = "spotted" if seen.spotted else "given"
     print(f"{len(seen.clip.frames)} frames at {seen.clip.fps:.1f} a second, apex {how} at frame {seen.apex}")
-    print("\n".join(seen.clip.face.problems) or "nothing is wrong with the face")
+    print("\n".join(seen.clip.problems) or "nothing is wrong with the clip")
     print(f"drawn in {arguments.out}")
     return 0

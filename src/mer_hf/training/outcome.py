@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from mer_hf.hub.folder import save_with_card
-from mer_hf.metrics import scores
+from mer_hf.metrics import action_unit_scores, scores
 from mer_hf.protocols import Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
@@ -124,21 +124,22 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
         units: the numbers of the units.
 
     Returns:
-        `action_units`: the macro F1 over the units that some clip shows and, for each, F1 and the number of clips;
-        empty without codes or units.
+        `action_units`: the macro F1 over the units that some clip shows, its interval over resampled subjects and, for
+        each unit, F1 and the number of clips; empty without codes or units.
     """
     if logits is None or "action_units" not in dataset.column_names:
         return {}
     coded = [set(map(int, re.findall(r"\d+", text or ""))) for text in dataset["action_units"]]
     rows = [row for row, codes in enumerate(coded) if codes]
     moved = np.array([[unit in coded[row] for unit in units] for row in rows]).reshape(len(rows), len(units))
-    found = (logits[rows] > 0).cpu().numpy()
-    hits, calls, clips = (moved & found).sum(0), found.sum(0), moved.sum(0)
-    if not clips.any():
+    if not moved.any():
         return {}
-    f1 = 2 * hits / np.maximum(calls + clips, 1)
-    per_unit = {f"AU{u}": {"f1": float(f), "clips": int(n)} for u, f, n in zip(units, f1, clips, strict=True) if n}
-    return {"action_units": {"macro_f1": float(f1[clips > 0].mean()), "clips": len(rows), "per_unit": per_unit}}
+    subjects = [dataset["subject"][row] for row in rows]
+    found = action_unit_scores(moved, (logits[rows] > 0).cpu().numpy(), subjects)
+    each = zip(units, found["f1"], found["clips"], strict=True)
+    per_unit = {f"AU{unit}": {"f1": f1, "clips": clips} for unit, f1, clips in each if clips}
+    interval = {} if found["interval"] is None else {"interval": found["interval"]}
+    return {"action_units": {"macro_f1": found["macro_f1"], **interval, "clips": len(rows), "per_unit": per_unit}}
 
 
 # --- what was run on what ---

@@ -5,6 +5,7 @@ train: recipe, clips -> make_plan -> run -> Outcome          score: a saved mode
 run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> the model of all clips -> Outcome
 """
 
+import logging
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from datasets import Dataset
 from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
+from mer_hf.evaluation.audit import audit_names, warning_line
 from mer_hf.evaluation.summary import summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
@@ -40,6 +42,8 @@ from mer_hf.training.processes import ALONE, Share, take_share
 from mer_hf.training.recipe import DRAWN, Recipe, read_recipe
 from mer_hf.training.trainer import calibrate_units, finish_tracking, many_small_steps, predict
 from mer_hf.training.trainer import train as train_one
+
+logger = logging.getLogger(__name__)
 
 MAY_DIFFER = (
     *("folds", "seeds", "average_seeds", "control", "num_proc", "use_cpu", "bf16", "fp16"),
@@ -81,7 +85,20 @@ def train_parsed(recipe: Recipe, arguments: TrainingArguments, clips: Dataset | 
         clips = load_dataset(
             recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
         )
-    return run(make_plan(recipe, arguments, clips), take_share())
+    plan, share = make_plan(recipe, arguments, clips), take_share()
+    if plan.dataset is not None and share.rank == 0:
+        warn_of_leaks(plan.dataset)
+    return run(plan, share)
+
+
+def warn_of_leaks(dataset: Dataset) -> None:
+    """One line where names and numbers alone show that clips leak from one side of a fold to the other."""
+    columns = [name for name in ("clip_id", "subject", "corpus", "onset", "offset") if name in dataset.column_names]
+    table = dataset.select_columns(columns).to_pandas()
+    table["label"] = dataset.features["label"].int2str(list(dataset["label"]))
+    line = warning_line(audit_names(table))
+    if line:
+        logger.warning(line)
 
 
 def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
