@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import datasets
+from datasets.exceptions import DatasetsError
 
 from mer_hf.corpora import CORPORA, load_corpus
 from mer_hf.corpora.folder import METADATA, load_folder
@@ -74,7 +75,7 @@ def _saved(folder: Path) -> datasets.Dataset:
     except Exception as error:  # whatever datasets raises of one that was saved without rows, cut short, or edited
         raise DataError(f"the folder {folder} holds a dataset that is empty or damaged: {error}") from error
     if not isinstance(dataset, datasets.Dataset):
-        raise DataError(f"the folder {folder} holds the splits {', '.join(dataset)}; name the folder of one")
+        raise DataError(f"the folder {folder} holds the splits {', '.join(map(str, dataset))}; name the folder of one")
     return dataset
 
 
@@ -82,7 +83,7 @@ def _from_hub(name: str) -> datasets.Dataset:
     """The split `train` of a dataset on the Hub; no code of it is run."""
     try:
         return datasets.load_dataset(name, split="train")
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, DatasetsError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(f"{name!r} is no folder here, and no dataset that can be had from the Hub: {reason}") from error
 

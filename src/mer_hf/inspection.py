@@ -6,14 +6,16 @@ a video -> RcnVideoProcessor.aligned_clip -> examine: Examination -> draw: a fig
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.motion_rcn import motion_curve, motion_energy, optical_flow, spot_apex
+from mer_hf.rcn.sources_rcn import VideoSource
 from mer_hf.rcn.video_processing_rcn import AlignedClip, RcnVideoProcessor
 
 INK, ACCENT, QUIET, GOLD, GREEN = "#1b1f24", "#d1495b", "#8a939c", "#ffd166", "#3ddc97"
@@ -45,7 +47,7 @@ class Examination:
 
 
 def examine(
-    source: Any, processor: RcnVideoProcessor, apex: int | None = None, fps: float | None = None
+    source: VideoSource, processor: RcnVideoProcessor, apex: int | None = None, fps: float | None = None
 ) -> Examination:
     """Take a clip as far as its motion, and keep what is on the way.
 
@@ -101,8 +103,8 @@ def draw(seen: Examination, path: str | Path, title: str) -> None:
         path: of the picture; its folder exists.
         title: of the page, such as the name of the video.
     """
-    figure = Figure(figsize=(12, 9.4), dpi=100, layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    figure = Figure(figsize=(12, 9.4), dpi=100, layout=layout, facecolor="white")
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
     grid = figure.add_gridspec(3, 4, height_ratios=(1.25, 0.8, 1.0))
     _draw_face(figure.add_subplot(grid[0, :2]), seen)
@@ -116,18 +118,26 @@ def draw(seen: Examination, path: str | Path, title: str) -> None:
     figure.savefig(path)
 
 
-def draw_picture(axes: Any, picture: np.ndarray, title: str, **options: Any) -> None:
+def draw_picture(
+    axes: Axes,
+    picture: np.ndarray,
+    title: str,
+    cmap: str = "gray",
+    vmin: float | None = None,
+    vmax: float | None = None,
+) -> None:
     """Draw a picture, (H, W) grey, in levels or in [0, 1], or (H, W, 3) RGB, on matplotlib's axes.
 
-    `options` are those of `Axes.imshow`.
+    `cmap`, `vmin` and `vmax` are those of `Axes.imshow`, for what is grey; levels go from 0 to 255 by default.
     """
-    scale = {} if picture.ndim == 3 else {"cmap": "gray", **({"vmin": 0, "vmax": 255} if picture.max() > 1 else {})}
-    axes.imshow(picture, **{**scale, **options})
+    if picture.ndim == 2 and picture.max() > 1 and vmin is None and vmax is None:
+        vmin, vmax = 0, 255
+    axes.imshow(picture, cmap=cmap, vmin=vmin, vmax=vmax)
     axes.set_title(title, fontsize=9, color=INK)
     axes.set_axis_off()
 
 
-def _draw_face(axes: Any, seen: Examination) -> None:
+def _draw_face(axes: Axes, seen: Examination) -> None:
     draw_picture(axes, seen.onset, "onset frame, as recorded")
     face, crop = seen.clip.face.face, cv2.invertAffineTransform(seen.clip.face.frame_to_crop)
     bottom, right = np.array(seen.clip.frames.shape[1:3]) - 0.5
@@ -142,7 +152,7 @@ def _draw_face(axes: Any, seen: Examination) -> None:
     axes.set_ylim(height - 0.5, -0.5)
 
 
-def draw_curve(axes: Any, seen: Examination) -> None:
+def draw_curve(axes: Axes, seen: Examination) -> None:
     """Draw the motion away from rest over seconds, with onset, apex and offset, on matplotlib's axes."""
     seconds = np.arange(len(seen.curve)) / seen.clip.fps
     axes.fill_between(seconds, seen.curve, color=QUIET, alpha=0.25, linewidth=0)
@@ -169,7 +179,7 @@ def draw_curve(axes: Any, seen: Examination) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_flow(axes: Any, seen: Examination) -> None:
+def draw_flow(axes: Axes, seen: Examination) -> None:
     """Draw the flow from onset to apex in colours, with the wheel that explains them, on matplotlib's axes."""
     flow, largest = _without_the_head(seen)
     draw_picture(axes, flow_colours(flow, largest), f"flow, onset to apex (full colour: {largest:.2f} px)")
@@ -182,7 +192,7 @@ def _without_the_head(seen: Examination) -> tuple[np.ndarray, float]:
     return flow, float(np.percentile(np.hypot(*flow), 99))
 
 
-def _draw_arrows(axes: Any, seen: Examination) -> None:
+def _draw_arrows(axes: Axes, seen: Examination) -> None:
     flow, largest = _without_the_head(seen)
     draw_picture(axes, seen.clip.frames[seen.apex], "flow as arrows, lengthened")
     step = flow.shape[1] // 20 or 1
@@ -191,7 +201,7 @@ def _draw_arrows(axes: Any, seen: Examination) -> None:
     axes.quiver(x, y, u, v, color=GOLD, angles="xy", scale_units="xy", scale=1, width=0.005)
 
 
-def _draw_wheel(axes: Any) -> None:
+def _draw_wheel(axes: Axes) -> None:
     y, x = np.mgrid[-1:1:65j, -1:1:65j]
     wheel = flow_colours(np.stack([x, y]), 1.0)
     axes.imshow(np.dstack([wheel, np.where(np.hypot(x, y) <= 1, 255, 0).astype(np.uint8)]))

@@ -6,8 +6,8 @@ Spotting: intervals found and true -> matched pairs -> counts -> F1; with what w
 
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,6 +16,15 @@ from mer_hf.errors import MerHfError
 
 Interval = tuple[int, int]
 """(onset, offset) in frames, both inclusive."""
+
+
+class Scores(TypedDict):
+    """What `scores` returns; ready for JSON."""
+
+    uf1: float
+    uar: float
+    accuracy: float
+    confusion: list[list[int]]
 
 
 class ActionUnitScores(TypedDict):
@@ -88,10 +97,15 @@ def accuracy(counts: np.ndarray) -> np.ndarray:
     return _hits(counts).sum(axis=-1) / counts.sum(axis=(-2, -1))
 
 
-SCORES = {"uf1": uf1, "uar": uar, "accuracy": accuracy}
+Metric: TypeAlias = Literal["uf1", "uar", "accuracy"]
+SCORES: dict[Metric, Callable[[np.ndarray], np.ndarray]] = {
+    "uf1": uf1,
+    "uar": uar,
+    "accuracy": accuracy,
+}
 
 
-def scores(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict:
+def scores(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> Scores:
     """All scores of a set of predictions, ready for JSON.
 
     Args and Raises: as `confusion`.
@@ -100,7 +114,12 @@ def scores(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> dict:
         `uf1`, `uar`, `accuracy` as floats, and `confusion` as nested lists of ints (row = true class).
     """
     counts = confusion(labels, predictions, num_classes)
-    return {**{name: float(score(counts)) for name, score in SCORES.items()}, "confusion": counts.tolist()}
+    return {
+        "uf1": float(uf1(counts)),
+        "uar": float(uar(counts)),
+        "accuracy": float(accuracy(counts)),
+        "confusion": counts.tolist(),
+    }
 
 
 def subject_bootstrap(
@@ -382,9 +401,9 @@ def _intervals(name: str, video: str, intervals: Sequence[Interval]) -> np.ndarr
     if len(intervals) == 0:
         return np.empty((0, 2), dtype=np.int64)
     try:
-        table = np.asarray(intervals, dtype=np.float64)
+        table: np.ndarray = np.asarray(intervals, dtype=np.float64)
     except (TypeError, ValueError):
-        table = np.empty(0)
+        table = np.empty((0, 0))
     if table.ndim != 2 or table.shape[1] != 2:
         raise MerHfError(f"{name}[{video!r}] must be (onset, offset) pairs of frame numbers; found {intervals!r}.")
     wrong = ~((table == np.round(table)).all(axis=1) & (table[:, 0] <= table[:, 1]))

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from typing import cast
 
 import datasets
 
@@ -16,6 +16,7 @@ from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError, LicenceE
 from mer_hf.corpora.fourdme import FourDme
 from mer_hf.corpora.licence import check_publishable
 from mer_hf.corpora.mmew import Mmew
+from mer_hf.corpora.reading import DataDir
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.smic import Smic, SmicNir, SmicVis
 from mer_hf.errors import MerHfError
@@ -42,7 +43,7 @@ CORPORA: dict[str, type[CorpusBuilder]] = {
 
 def load_corpus(
     name: str,
-    data_dir: str | os.PathLike | Mapping[str, str | os.PathLike] | None = None,
+    data_dir: DataDir | None = None,
     label_set: str = "3class",
     corrections: bool = True,
     fps: float | None = None,
@@ -82,7 +83,7 @@ def load_corpus(
     """
     builder = find_corpus(name)(data_dir, label_set, corrections, fps, cache_dir)
     builder.download_and_prepare(num_proc=num_proc)
-    return builder.as_dataset(split="train")
+    return cast(datasets.Dataset, builder.as_dataset(split="train"))
 
 
 def find_corpus(name: str) -> type[CorpusBuilder]:

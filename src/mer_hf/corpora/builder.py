@@ -11,13 +11,12 @@ import logging
 import math
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import datasets
 
 from mer_hf.corpora.declaration import Declaration
 from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError
-from mer_hf.corpora.reading import Clip, Reading, how_to, keep_all, read_corpus
+from mer_hf.corpora.reading import Clip, DataDir, Reading, how_to, keep_all, read_corpus
 from mer_hf.corpora.sheets import Annotation
 from mer_hf.errors import MerHfError
 
@@ -29,7 +28,7 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
 
     def __init__(
         self,
-        data_dir: str | os.PathLike | None = None,
+        data_dir: DataDir | None = None,
         label_set: str = "3class",
         corrections: bool = True,
         fps: float | None = None,
@@ -81,7 +80,7 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
     @classmethod
     def read(
         cls,
-        data_dir: str | os.PathLike,
+        data_dir: DataDir,
         corrections: bool = True,
         left_out: Callable[[Annotation], str | None] = keep_all,
     ) -> Reading:
@@ -91,7 +90,7 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
     def _left_out(self, annotation: Annotation) -> str | None:
         return annotation.emotion if self.label_set.class_of(annotation.emotion) is None else None
 
-    def _row(self, clip: Clip) -> dict[str, Any]:
+    def _row(self, clip: Clip) -> dict[str, object]:
         corpus, annotation = clip.corpus, clip.annotation
         return {
             "clip_id": f"{corpus.corpus}/{annotation}",
@@ -133,13 +132,15 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
             ),
         )
 
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+    def _split_generators(self, dl_manager: object) -> list[datasets.SplitGenerator]:
         # a list among the arguments is what `datasets` deals out to its processes
-        return [datasets.SplitGenerator(name=datasets.Split.TRAIN, gen_kwargs={"rows": self.rows})]
+        return [datasets.SplitGenerator(name=str(datasets.Split.TRAIN), gen_kwargs={"rows": self.rows})]
 
-    def _generate_examples(self, rows: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(  # ty: ignore[incompatible-method-override] - `datasets` calls it with the `gen_kwargs` above
+        self, rows: list[dict[str, object]]
+    ) -> Iterator[tuple[str, dict[str, object]]]:
         for row in rows:
-            yield row["clip_id"], row
+            yield str(row["clip_id"]), row
 
 
 def _stamps(clip: Clip) -> list[tuple[int, int]]:

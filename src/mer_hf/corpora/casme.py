@@ -1,15 +1,18 @@
 """CASME."""
 
+from functools import partial
+
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
 from mer_hf.corpora.sheets import Columns
 from mer_hf.labels import CASME_4CLASS, MEGC2019_3CLASS
 
-SHEET = {
-    "sheets": ("CASME-cod*.xls*", "CASME.xls*"),
-    "columns": Columns("Subject", "Filename", "OnsetF", "ApexF1", "OffsetF", "AU", "Emotion"),
-}
+layout = partial(
+    Layout,
+    sheets=("CASME-cod*.xls*", "CASME.xls*"),
+    columns=Columns("Subject", "Filename", "OnsetF", "ApexF1", "OffsetF", "AU", "Emotion"),
+)
 
 
 class Casme(CorpusBuilder):
@@ -41,9 +44,9 @@ or, by emotion,
   CASME/tense/EP01_12/EP01_12-73.jpg
 """
     layouts = (
-        Layout("CASME_raw_selected", "{subject}/{name}", "{name}-{frame}.jpg", **SHEET),
-        Layout("Cropped", "{subject}/{name}", "reg_{name}-{frame}.jpg", **SHEET),
-        Layout("CASME", "{emotion}/{name}", "{name}-{frame:03d}.jpg", **SHEET),
+        layout("CASME_raw_selected", "{subject}/{name}", "{name}-{frame}.jpg"),
+        layout("Cropped", "{subject}/{name}", "reg_{name}-{frame}.jpg"),
+        layout("CASME", "{emotion}/{name}", "{name}-{frame:03d}.jpg"),
     )
     subject = "sub{number:02d}"
     emotions = ("tense", "disgust", "repression", "surprise", "happiness", "sadness", "fear", "contempt")

@@ -1,14 +1,17 @@
 """CASME II, and the synthetic corpus that is laid out like it."""
 
+from functools import partial
+
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
 from mer_hf.corpora.sheets import Columns
 from mer_hf.labels import CASME2_5CLASS, MEGC2019_3CLASS
 
-SHEET = {
-    "sheets": ("CASME2-coding-*.xls*",),
-    "columns": Columns(
+layout = partial(
+    Layout,
+    sheets=("CASME2-coding-*.xls*",),
+    columns=Columns(
         subject="Subject",
         name="Filename",
         onset="OnsetFrame",
@@ -17,7 +20,7 @@ SHEET = {
         action_units="Action Units",
         emotion="Estimated Emotion",
     ),
-}
+)
 
 
 class Casme2(CorpusBuilder):
@@ -48,8 +51,8 @@ CASME2/
         img46.jpg
 """
     layouts = (
-        Layout("CASME2_RAW_selected", "{subject}/{name}", "img{frame}.jpg", **SHEET),
-        Layout("Cropped", "{subject}/{name}", "reg_img{frame}.jpg", **SHEET),
+        layout("CASME2_RAW_selected", "{subject}/{name}", "img{frame}.jpg"),
+        layout("Cropped", "{subject}/{name}", "reg_img{frame}.jpg"),
     )
     subject = "sub{number:02d}"
     emotions = ("happiness", "disgust", "repression", "surprise", "sadness", "fear", "others")

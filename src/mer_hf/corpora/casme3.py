@@ -1,15 +1,18 @@
 """CAS(ME)^3, part A."""
 
+from functools import partial
+
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
 from mer_hf.corpora.sheets import Columns
 from mer_hf.labels import MEGC2019_3CLASS
 
-SHEET = {
-    "sheets": ("cas(me)3_part_A_ME_label_JpgIndex*.xls*",),
-    "columns": Columns("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "emotion"),
-}
+layout = partial(
+    Layout,
+    sheets=("cas(me)3_part_A_ME_label_JpgIndex*.xls*",),
+    columns=Columns("Subject", "Filename", "Onset", "Apex", "Offset", "AU", "emotion"),
+)
 
 
 class Casme3(CorpusBuilder):
@@ -40,8 +43,8 @@ or
   Part_A_ME_clip/frame/spNO.1_a_175/175.jpg
 """
     layouts = (
-        Layout("part_A", "{subject}/{name}/color", "{frame}.jpg", recordings=True, **SHEET),
-        Layout("Part_A_ME_clip/frame", "{subject}_{name}_{onset}", "{frame}.jpg", **SHEET),
+        layout("part_A", "{subject}/{name}/color", "{frame}.jpg", recordings=True),
+        layout("Part_A_ME_clip/frame", "{subject}_{name}_{onset}", "{frame}.jpg"),
     )
     subject = "spNO.{number}"
     no_offset = "0"

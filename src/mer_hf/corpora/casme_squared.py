@@ -1,16 +1,19 @@
 """CAS(ME)^2, whose sheet has no header, and names subjects and recordings otherwise than the folders do."""
 
+from functools import partial
+
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
 from mer_hf.corpora.sheets import Columns, Lookup
 from mer_hf.labels import MEGC2019_3CLASS
 
-SHEET = {
-    "sheets": ("CAS(ME)^2code_final*.xls*",),
-    "columns": Columns(subject=0, name=1, onset=2, apex=3, offset=4, action_units=5, emotion=6, kind=7),
-    "recordings": True,  # rawpic holds whole recordings; the other two hold macro-expressions as well
-}
+layout = partial(
+    Layout,
+    sheets=("CAS(ME)^2code_final*.xls*",),
+    columns=Columns(subject=0, name=1, onset=2, apex=3, offset=4, action_units=5, emotion=6, kind=7),
+    recordings=True,  # rawpic holds whole recordings; the other two hold macro-expressions as well
+)
 
 
 class CasmeSquared(CorpusBuilder):
@@ -41,11 +44,11 @@ or
   cropped/1/disgust2_3/img703.jpg
 """
     layouts = (
-        Layout("rawpic", "{subject}/{participant}_{recording:0>4}*", "img{frame:03d}.jpg", **SHEET),
-        Layout("selectedpic", "{subject}/{name}", "img{frame}.jpg", **SHEET),
+        layout("rawpic", "{subject}/{participant}_{recording:0>4}*", "img{frame:03d}.jpg"),
+        layout("selectedpic", "{subject}/{name}", "img{frame}.jpg"),
         # some copies number the folders as the sheet does, others as the participants are
-        Layout("cropped", "{number}/{name}", "img{frame}.jpg", **SHEET),
-        Layout("cropped", "{participant}/{name}", "img{frame}.jpg", **SHEET),
+        layout("cropped", "{number}/{name}", "img{frame}.jpg"),
+        layout("cropped", "{participant}/{name}", "img{frame}.jpg"),
     )
     subject = "s{participant}"
     lookups = (

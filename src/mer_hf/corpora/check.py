@@ -1,6 +1,5 @@
 """What corpora there are, and whether a copy of one is sound: as data, and as lines of text."""
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeAlias
@@ -9,7 +8,7 @@ from mer_hf.corpora import CORPORA, find_corpus
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts
 from mer_hf.corpora.errors import MerDataError
-from mer_hf.corpora.reading import Problem, Reading, class_counts, expected_counts
+from mer_hf.corpora.reading import DataDir, Problem, Reading, class_counts, expected_counts
 
 Report: TypeAlias = dict[str, Any]
 """What can be written as JSON."""
@@ -46,9 +45,7 @@ def _label_sets(corpus: type[CorpusBuilder]) -> list[str]:
     return ["native", *(labels.name for labels in corpus.label_sets)]
 
 
-def check_corpus(
-    name: str, data_dir: str | os.PathLike | Mapping[str, str | os.PathLike], corrections: bool = True
-) -> Report:
+def check_corpus(name: str, data_dir: DataDir, corrections: bool = True) -> Report:
     """Read a copy of a corpus and report on it. Everything that is wrong is told at once.
 
     Args:

@@ -9,7 +9,7 @@ from mer_hf.corpora.casme2 import Casme2
 from mer_hf.corpora.declaration import Counts
 from mer_hf.corpora.errors import CorpusNotFoundError
 from mer_hf.corpora.licence import GATED
-from mer_hf.corpora.reading import Reading, count_problems, keep_all
+from mer_hf.corpora.reading import DataDir, Reading, count_problems, keep_all
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.sheets import Annotation
 from mer_hf.corpora.smic import Smic
@@ -55,7 +55,7 @@ class Megc2019(CorpusBuilder):
     @classmethod
     def read(
         cls,
-        data_dir: str | os.PathLike | Mapping[str, str | os.PathLike],
+        data_dir: DataDir,
         corrections: bool = True,
         left_out: Callable[[Annotation], str | None] = keep_all,
     ) -> Reading:
@@ -88,7 +88,7 @@ def _left_out(corpus: str, clip: Annotation) -> str | None:
     return name if name in LEFT_OUT_CLIPS.get(corpus, ()) else None
 
 
-def _member_folders(data_dir: str | os.PathLike | Mapping[str, str | os.PathLike]) -> dict[str, str | os.PathLike]:
+def _member_folders(data_dir: DataDir) -> dict[str, str | os.PathLike]:
     """The folder of each member."""
     if isinstance(data_dir, str) and data_dir.partition("=")[0] in MEMBERS:
         data_dir = {name: folder for name, _, folder in (part.partition("=") for part in data_dir.split(","))}

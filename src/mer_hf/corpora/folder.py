@@ -129,7 +129,10 @@ def load_folder(
     features = datasets.Features({**FEATURES, "label": datasets.ClassLabel(names=labels.class_names)})
     stamps = [(stat.st_size, stat.st_mtime_ns) for stat in (line.video.stat() for line in lines)]
     return datasets.Dataset.from_generator(
-        _given, features=features, cache_dir=cache_dir, gen_kwargs={"rows": [kept], "stamps": [stamps]}
+        _given,
+        features=features,
+        cache_dir=cache_dir,  # ty: ignore[invalid-argument-type] - the annotation lacks None, which is the default
+        gen_kwargs={"rows": [kept], "stamps": [stamps]},
     )
 
 

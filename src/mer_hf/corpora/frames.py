@@ -145,7 +145,7 @@ def _part_expression(part: str) -> str:
         return ".*"
     if not part.startswith("{"):
         return re.escape(part)
-    name = re.match(r"\{(\w+)", part)[1]
+    name = re.findall(r"\w+", part)[0]
     return f"(?P<{name}>{'[0-9]+' if name == 'number' else '.+'})"
 
 
@@ -225,9 +225,9 @@ def list_frames(clip_folder: Path, tree: Tree | None = None) -> list[Frame]:
                 if entry.is_symlink() and tree is not None:
                     tree.check_inside(entry.path)
                 entry.name.encode()
-                if entry.is_file():
-                    stem = os.path.splitext(entry.name)[0]  # noqa: PTH122
-                    frames.append(Frame(int(LAST_INTEGER.search(stem)[1]), entry.path))
+                number = LAST_INTEGER.search(os.path.splitext(entry.name)[0])  # noqa: PTH122
+                if number and entry.is_file():
+                    frames.append(Frame(int(number[1]), entry.path))
     except OSError as error:
         raise AnnotationError(f"{clip_folder} cannot be read: {error.strerror}.") from error
     except UnicodeEncodeError as error:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from mer_hf.corpora.declaration import Counts, Declaration, Layout
 from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError
@@ -32,6 +32,9 @@ from mer_hf.corpora.sheets import (
 )
 
 logger = logging.getLogger(__name__)
+
+DataDir: TypeAlias = str | os.PathLike | Mapping[str, str | os.PathLike]
+"""Where a copy lies: its folder; of a corpus that is made of others, also their folders by name."""
 
 SHOWN = 10  # problems in one message
 
@@ -102,7 +105,7 @@ def keep_all(annotation: Annotation) -> None:
 
 def read_corpus(
     corpus: type[Declaration],
-    data_dir: str | os.PathLike,
+    data_dir: DataDir,
     corrections: bool = True,
     left_out: Callable[[Annotation], str | None] = keep_all,
 ) -> Reading:
@@ -136,33 +139,33 @@ def read_corpus(
     reading.left_out = Counter(why for _, why in reasons if why is not None)
     kept = [clip for clip, why in reasons if why is None]
     reading.annotations = sorted(kept, key=lambda clip: (clip.subject, clip.name, clip.onset))
-    folders = _own_folders(reading.annotations, found, reading.problems)
+    folders = _own_folders(reading.annotations, found.folders, found.root, reading.problems)
     frames = _frames(folders, tree, reading.problems)
     reading.clips = [Clip(corpus, clip, frames[clip]) for clip in reading.annotations if clip in frames]
     reading.notes += _notes(reading.clips, corpus)
-    _add_unlisted(reading, corpus, found)
+    _add_unlisted(reading, corpus, found, found.root)
     reading.problems += count_problems(corpus, rows.annotations)
     return reading
 
 
-def data_folder(corpus: type[Declaration], data_dir: str | os.PathLike) -> Path:
+def data_folder(corpus: type[Declaration], data_dir: DataDir) -> Path:
     """The folder that was given, resolved.
 
     Raises:
         CorpusNotFoundError: It is none; with what is expected.
     """
     try:
-        folder = Path(data_dir).expanduser().resolve()
         # Path("") is the current folder, which nobody means by an empty setting
-        there = bool(os.fspath(data_dir)) and folder.is_dir()
+        if not isinstance(data_dir, Mapping) and os.fspath(data_dir):
+            folder = Path(data_dir).expanduser().resolve()
+            if folder.is_dir():
+                return folder
     except (OSError, RuntimeError, TypeError, ValueError):  # no name, or one that no folder can have
-        there = False
-    if not there:
-        raise CorpusNotFoundError(
-            f"{corpus.title}: data_dir={str(data_dir)!r} is not a folder. Pass the folder of your copy as "
-            f"data_dir=.\n{how_to(corpus)}"
-        )
-    return folder
+        pass
+    raise CorpusNotFoundError(
+        f"{corpus.title}: data_dir={str(data_dir)!r} is not a folder. Pass the folder of your copy as data_dir=.\n"
+        f"{how_to(corpus)}"
+    )
 
 
 def how_to(corpus: type[Declaration]) -> str:
@@ -196,8 +199,8 @@ class _ClipFolders:
 
     def find(self, clip: Annotation, root: Path) -> list[Path]:
         """The folders of a clip: one, where all is well."""
-        if "folder" in clip.places:  # which the annotation was taken from
-            return [clip.places["folder"]]
+        if isinstance(folder := clip.places.get("folder"), Path):  # which the annotation was taken from
+            return [folder]
         return [path for pattern in self.patterns(clip) for path in self.tree.find(root, pattern)]
 
     def match(self, root: Path) -> list[tuple[Path, dict[str, str]]]:
@@ -303,7 +306,7 @@ def _read_sheet(corpus: type[Declaration], layout: Layout, data_dir: Path, corre
     Raises:
         AnnotationError: It cannot be read, or holds no clip.
     """
-    if not layout.sheets:
+    if layout.columns is None:
         return _Rows(None, [], [])
     sheet = find_sheet(data_dir, layout.sheets)
     if sheet is None:
@@ -367,9 +370,9 @@ def _read_folders(corpus: type[Declaration], folders: _ClipFolders, root: Path) 
             frames = list_frames(folder, folders.tree)
             if not frames:
                 raise AnnotationError(f"{folder} holds no images.")
-            fields |= {"subject": fields["number"], "folder": folder}
-            fields |= {"onset": str(frames[0].number), "offset": str(frames[-1].number)}
-            records.append(_spell_subject(blank | fields, corpus))
+            record = {**blank, **fields, "subject": fields["number"], "folder": folder}
+            record |= {"onset": str(frames[0].number), "offset": str(frames[-1].number)}
+            records.append(_spell_subject(record, corpus))
         except AnnotationError as error:
             problems.append(Problem("frames", str(error)))
     return _Rows(None, _parse(corpus, records, problems, set()), problems)
@@ -394,21 +397,23 @@ def _parse(
 # --- from annotations to frames ---------------------------------------------------------------------------------------
 
 
-def _own_folders(clips: Sequence[Annotation], found: _Found, problems: list[Problem]) -> dict[Annotation, Path]:
+def _own_folders(
+    clips: Sequence[Annotation], folders: _ClipFolders, root: Path, problems: list[Problem]
+) -> dict[Annotation, Path]:
     """The folder of every clip that has just one, and shares it with no other subject."""
     own: dict[Annotation, Path] = {}
     subjects: dict[Path, set[str]] = {}
     for clip in clips:
-        folders = found.folders.find(clip, found.root)
-        if len(folders) == 1:
-            own[clip] = folders[0]
-            subjects.setdefault(folders[0], set()).add(clip.subject)
-        elif folders:
-            both = " and ".join(map(str, folders))
+        found = folders.find(clip, root)
+        if len(found) == 1:
+            own[clip] = found[0]
+            subjects.setdefault(found[0], set()).add(clip.subject)
+        elif found:
+            both = " and ".join(map(str, found))
             problems.append(Problem("two folders", f"{clip} has {both}; keep one of them."))
         else:
-            expected = " or ".join(map(_unescaped, found.folders.patterns(clip)))
-            problems.append(Problem("missing folder", f"{clip}: no folder {found.root / expected}"))
+            expected = " or ".join(map(_unescaped, folders.patterns(clip)))
+            problems.append(Problem("missing folder", f"{clip}: no folder {root / expected}"))
     for clip, folder in list(own.items()):
         if len(subjects[folder]) > 1:
             del own[clip]
@@ -458,16 +463,16 @@ def _gaps(numbers: Sequence[int], first: int, last: int) -> Iterable[str]:
 # --- what is odd, or other than expected ------------------------------------------------------------------------------
 
 
-def _add_unlisted(reading: Reading, corpus: type[Declaration], found: _Found) -> None:
+def _add_unlisted(reading: Reading, corpus: type[Declaration], found: _Found, root: Path) -> None:
     """Tell of clips on disk that no row of the sheet names."""
     if not found.folders.layout.sheets or found.folders.layout.recordings:
         return
-    named = {path for clip in found.rows.annotations for path in found.folders.find(clip, found.root)}
+    named = {path for clip in found.rows.annotations for path in found.folders.find(clip, root)}
     known = dict(corpus.not_in_sheet)
-    for path, fields in found.folders.match(found.root):
+    for path, fields in found.folders.match(root):
         if path in named or fields.get("name") in found.rows.unread or not any(map(is_image, entries(path))):
             continue
-        clip = path.relative_to(found.root).as_posix()
+        clip = path.relative_to(root).as_posix()
         if clip in known:
             reading.notes.append(f"{clip} is on disk and in no sheet: {known[clip]}")
         else:

@@ -264,10 +264,10 @@ def _find_table(
         for number, row in enumerate(rows):
             header = [_column_key(cell) for cell in row]
             if set(keys.values()) <= set(header):
-                more = [tuple(map(_column_key, pair)) for pair in more_clips]
+                more = [(_column_key(onset), _column_key(offset)) for onset, offset in more_clips]
                 return (
                     {field: header.index(key) for field, key in keys.items()},
-                    [tuple(map(header.index, pair)) for pair in more if set(pair) <= set(header)],
+                    [(header.index(one), header.index(other)) for one, other in more if {one, other} <= set(header)],
                     rows[number + 1 :],
                 )
             nearest = max(nearest, row, key=lambda cells: len(set(keys.values()) & set(map(_column_key, cells))))

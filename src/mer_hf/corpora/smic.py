@@ -1,5 +1,7 @@
 """SMIC, filmed by three cameras at once: HS, and for half of the subjects VIS and NIR."""
 
+from functools import partial
+
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.declaration import Counts, Layout
 from mer_hf.corpora.licence import GATED
@@ -14,21 +16,22 @@ MORE_CLIPS = (("Onset2F", "Offset2F"), ("Onset3F", "Offset3F"))
 
 def layouts(camera: str) -> tuple[Layout, ...]:
     """How the recordings of one camera lie on disk; the names of folders alone tell cameras apart."""
-    folders = {"clip": "s{number}/micro/{emotion}/{name}", "by_name_only": True}
-    extended = {
-        "path": f"SMIC-E_raw image/{camera}_long/SMIC-{camera}-E",
-        "clip": "s{number:02d}/{name}",
-        "image": "image{frame:06d}.jpg",
-        "more_clips": MORE_CLIPS,
-        "by_name_only": True,
-    }
+    folders = partial(Layout, clip="s{number}/micro/{emotion}/{name}", by_name_only=True)
+    extended = partial(
+        Layout,
+        path=f"SMIC-E_raw image/{camera}_long/SMIC-{camera}-E",
+        clip="s{number:02d}/{name}",
+        image="image{frame:06d}.jpg",
+        more_clips=MORE_CLIPS,
+        by_name_only=True,
+    )
     sheet = f"SMIC[-_]{camera}[-_]E_annotation"
     return (
-        Layout(f"SMIC_all_raw/{camera}", image="image{frame:06d}.bmp", **folders),
-        Layout(f"SMIC_all_cropped/{camera}", image="reg_image{frame:06d}.bmp", **folders),
-        Layout(sheets=(f"{sheet}_2019.xls*",), columns=COLUMNS, **extended),
+        folders(f"SMIC_all_raw/{camera}", image="image{frame:06d}.bmp"),
+        folders(f"SMIC_all_cropped/{camera}", image="reg_image{frame:06d}.bmp"),
+        extended(sheets=(f"{sheet}_2019.xls*",), columns=COLUMNS),
         # the sheets before 2019 have no apex
-        Layout(sheets=(f"{sheet}*.xls*",), columns=COLUMNS._replace(apex=None), **extended),
+        extended(sheets=(f"{sheet}*.xls*",), columns=COLUMNS._replace(apex=None)),
     )
 
 

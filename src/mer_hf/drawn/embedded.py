@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
-import datasets
+import datasets.config
 import numpy as np
 from filelock import FileLock
 from openpyxl import Workbook
@@ -133,7 +134,7 @@ def default_folder(cache_dir: str | Path | None = None, fps: float = 200.0, num_
     Raises:
         MerHfError: if an argument is out of its range.
     """
-    parameters = {"subjects": 8, "clips": 12, "fps": fps, "size": 256, "seed": 0}
+    parameters: dict[str, Any] = {"subjects": 8, "clips": 12, "fps": fps, "size": 256, "seed": 0}
     key = hashlib.sha256(repr(parameters).encode())
     sources = [Path(file) for file in (action_units.__file__, expression.__file__, rendering.__file__, __file__)]
     for source in [*sources, *sorted(Path(portraits.__file__).parent.glob("*.py"))]:

@@ -7,10 +7,11 @@ recording: drifting head, blinks, glances, flickering light, sensor noise. Only 
 Every subject and every clip has its own random streams, so a clip is the same whatever else is rendered beside it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -395,7 +396,10 @@ def _profile(expression: _Expression, times: np.ndarray, rise: float, whole: flo
     return level * (1 - _ease((times - whole) / whole))
 
 
-def _ease(t: float | np.ndarray) -> float | np.ndarray:
+Times = TypeVar("Times", float, np.ndarray)
+
+
+def _ease(t: Times) -> Times:
     """Half a cosine from 0 at t = 0 to 1 at t = 1, constant outside."""
     return 0.5 - 0.5 * np.cos(np.pi * np.clip(t, 0, 1))
 
@@ -421,7 +425,7 @@ def random_stream(*key: int) -> np.random.Generator:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """Keep OpenCV to one thread, for frames this small and for processes side by side."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)

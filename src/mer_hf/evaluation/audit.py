@@ -6,8 +6,9 @@ a dataset, or a run's predictions -> audit_names (cheap) and audit_pictures -> A
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -243,24 +244,24 @@ def audit_pictures(dataset: Dataset, table: pd.DataFrame) -> tuple[tuple[Finding
     column = next((name for name in ("frames", "flow", "pixel_values_videos") if name in dataset.column_names), None)
     if column is None:
         return (), 0
-    prints = [_thumbnails(row[column], column) for row in dataset.select_columns([column])]
-    rows = [row for row, thumbs in enumerate(prints) if thumbs is not None]
+    thumbnails = (_thumbnails(row[column], column) for row in dataset.select_columns([column]))
+    prints = {row: thumbs for row, thumbs in enumerate(thumbnails) if thumbs is not None}
     subjects = table.subject.to_numpy()
     findings = []
-    for one, other in _alike(prints, rows, column):
+    for one, other in _alike(prints, column):
         for mirrored in (False, True):
             first = _mirrored(prints[one], column) if mirrored else prints[one]
             if _nearly_the_same(first, prints[other], subjects[one] == subjects[other]):
                 findings.append(_same_clip(table, (one, other), mirrored))
                 break
-    return tuple(findings), len(rows)
+    return tuple(findings), len(prints)
 
 
-def _alike(prints: list[np.ndarray | None], rows: list[int], column: str) -> list[tuple[int, int]]:
+def _alike(prints: Mapping[int, np.ndarray], column: str) -> list[tuple[int, int]]:
     """Pairs of clips whose mean pictures are alike, as they are or mirrored: the only ones worth a closer look."""
     shapes: dict[tuple[int, ...], list[int]] = {}
-    for row in rows:
-        shapes.setdefault(prints[row].shape[1:], []).append(row)
+    for row, thumbs in prints.items():
+        shapes.setdefault(thumbs.shape[1:], []).append(row)
     pairs = []
     for members in shapes.values():
         means = _flat(np.stack([prints[row].mean(axis=0) for row in members]))
@@ -315,10 +316,10 @@ def _mirrored(thumbs: np.ndarray, column: str) -> np.ndarray:
 def _thumbnails(pictures: object, column: str) -> np.ndarray | None:
     """(frames, channels, height, width), each channel around its mean; None for pictures that show too little."""
     if column == "frames":
-        frames = [_decoded(frame) for frame in _evenly(pictures)]
-        if not frames or any(frame is None or min(frame.shape) < SMALLEST for frame in frames):
+        decoded = [_decoded(frame) for frame in _evenly(cast(Sequence[dict], pictures))]
+        frames = [frame[None] for frame in decoded if frame is not None and min(frame.shape) >= SMALLEST]
+        if not frames or len(frames) < len(decoded):
             return None
-        frames = [frame[None] for frame in frames]
     elif isinstance(pictures, Picture):
         frames = [np.atleast_3d(np.asarray(pictures)).transpose(2, 0, 1)]
     else:
@@ -335,7 +336,7 @@ def _small(channel: np.ndarray) -> np.ndarray:
     return cv2.resize(channel, size, interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _evenly(frames: Sequence) -> list:
+def _evenly(frames: Sequence | np.ndarray) -> list:
     places = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)) if len(frames) else ()
     return [frames[place] for place in places]
 

@@ -9,7 +9,7 @@ people are drawn; the interval of the difference is therefore narrower than thos
 import itertools
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Literal
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.evaluation.predictions import PredictionsError, check_same_names, class_names
-from mer_hf.metrics import SCORES, confusion_by_subject, drawn_subjects, interval_deviate, interval_of_draws
+from mer_hf.metrics import SCORES, Metric, confusion_by_subject, drawn_subjects, interval_deviate, interval_of_draws
 
 TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
 
@@ -39,7 +39,7 @@ class Difference:
             found in half of all samples of people.
     """
 
-    metric: str
+    metric: Metric
     first: float
     second: float
     difference: float
@@ -139,7 +139,7 @@ def compare(
     right = {name: _right(table, clips) for name, table in tables.items()}
     pairs = []
     for place, (first, second, differences) in enumerate(raw):
-        final = tuple(Difference(**{**asdict(d), "p_holm": corrected[d.metric][place]}) for d in differences)
+        final = tuple(replace(each, p_holm=corrected[each.metric][place]) for each in differences)
         pairs.append(Pair(first, second, final, *_disagreements(right[first], right[second], pairing)))
     left_out = {name: table.clip_id.nunique() - len(clips) for name, table in systems.items()}
     seeds = {name: len(each) for name, each in names.items()}
@@ -262,7 +262,7 @@ def _drawn_scores(counts: np.ndarray, times: np.ndarray, seeds: np.ndarray) -> d
 
 
 def _difference(
-    metric: str,
+    metric: Metric,
     counts: Mapping[str, np.ndarray],
     values: Mapping[str, dict[str, np.ndarray]],
     first: str,

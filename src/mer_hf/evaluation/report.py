@@ -23,7 +23,7 @@ from mer_hf.evaluation.comparison import TITLES, compare
 from mer_hf.evaluation.confidence import calibration, risk_coverage
 from mer_hf.evaluation.predictions import SCORE, PredictionsError, class_names, read_predictions
 from mer_hf.evaluation.published import EPOCHS, Protocol
-from mer_hf.evaluation.summary import Scored, Summary, summarise
+from mer_hf.evaluation.summary import Scored, Summary, parts_of, summarise
 
 STYLE = Path(__file__).with_name("report.css")
 GROUPS = ("corpus", "subject", "emotion")
@@ -216,7 +216,7 @@ def _about(run: Run, summary: Summary, groups: Sequence[str], pictures: Mapping[
     figures = [f"<figure>{matrix}<figcaption>Confusion, a row for each true class</figcaption></figure>"]
     figures += _confidence_figures(run)
     parts = [f'<section>{heading}<div class="figures">{"".join(figures)}</div></section>']
-    parts += [_group(column, pooled[f"per_{column}"]) for column in groups if f"per_{column}" in pooled]
+    parts += [_group(column, found) for column in groups if (found := parts_of(pooled, column))]
     parts.append(_always_wrong(run, pictures))
     parts.append(_circumstances(run))
     return parts

@@ -4,7 +4,7 @@ a table of predictions -> summarise -> `results.json`, `mer-hf scores`, the card
 """
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -85,7 +85,7 @@ def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] =
         return {**_scored(rows, classes), **groups}
 
     seeds: list[Seed] = [
-        {"seed": seed if isinstance(seed, str) else int(seed), **scored_by(rows, corpora)}
+        {"seed": seed if isinstance(seed, str) else int(cast(int, seed)), **scored_by(rows, corpora)}
         for seed, rows in predictions.groupby("seed")
     ]
     measured = {name: [seed[name] for seed in seeds] for name in SCORES}
@@ -99,6 +99,11 @@ def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] =
     if all(f"{SCORE}{name}" in predictions for name in classes):
         result["ensemble"] = scored_by(ensemble(predictions, classes), corpora)
     return result
+
+
+def parts_of(scored: Scored, column: str) -> dict[str, Scored]:
+    """The scores of the rows that have one value in a column, by that value; empty where it was not asked for."""
+    return cast(dict[str, dict[str, Scored]], scored).get(f"per_{column}", {})
 
 
 def ensemble(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
@@ -151,13 +156,14 @@ def summary_lines(summary: Summary) -> list[str]:
     """A summary for a reader: scores of folds, corpora and seeds, intervals, and the pooled confusion matrix."""
     pooled = summary["pooled"]
     groups = [(f"corpus {name}", part) for name, part in pooled.get("per_corpus", {}).items()]
-    folds = pooled.get("per_fold", {})
-    rows = [("pooled", pooled), *groups, *((f"seed {seed['seed']}", seed) for seed in summary["seeds"])]
+    folds = parts_of(pooled, "fold")
+    seeds = [(f"seed {seed['seed']}", seed) for seed in summary["seeds"]]
+    rows: list[tuple[str, Scored]] = [("pooled", pooled), *groups, *seeds]
     if 1 < len(folds) < pooled["clips"]:  # a fold of one clip has no score to show
         rows = [*((f"fold {name}", part) for name, part in folds.items()), *rows]
     if len(summary["seeds"]) > 1 and "ensemble" in summary:
         rows.append(("mean prediction of the seeds", summary["ensemble"]))
-    rows.append(("mean over seeds", summary["mean"]))
+    rows.append(("mean over seeds", cast(Scored, summary["mean"])))
     width = max(len(name) for name, _ in rows)
     lines = [f"{'':{width}}  predictions     UF1     UAR  accuracy"]
     for name, part in rows:

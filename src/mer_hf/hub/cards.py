@@ -10,8 +10,10 @@ texts are escaped.
 import json
 import re
 import sys
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict, cast, get_args, get_origin, get_type_hints, is_typeddict
 
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
@@ -21,7 +23,7 @@ from mer_hf.errors import MerHfError
 from mer_hf.escaping import Markdown, check_name, code, code_block, is_web_address, markdown
 from mer_hf.metrics import SCORES
 
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 NOT_MEASURED = "not measured"
@@ -61,55 +63,115 @@ class Prose(str):
     """The shape of a text that may have several lines, as descriptions and citations do."""
 
 
-ANY_NAME = "*"
-SCORED = {
-    **dict.fromkeys(("uf1", "uar", "accuracy", "action_unit_f1"), float),
-    **dict.fromkeys(("clips", "subjects"), int),
-    "interval": {ANY_NAME: (float, float)},
-    "confusion": [[int]],
-}
-SCORED_BY_CORPUS = {**SCORED, "per_corpus": {ANY_NAME: SCORED}}
-RESULTS = {
-    "classes": [str],
-    **dict.fromkeys(("headline", "pooled", "ensemble"), SCORED_BY_CORPUS),
-    **dict.fromkeys(("mean", "sd", "control"), SCORED),
-    "drawn_motion": {ANY_NAME: SCORED},
-    "evaluations": {ANY_NAME: SCORED},
-    "counts": {"clips": int, "subjects": int, "per_class": {ANY_NAME: int}, "per_corpus": {ANY_NAME: int}},
-    "data": {**dict.fromkeys(("description", "license", "citation"), Prose), "homepage": str},
-    "recipe": {
-        ANY_NAME: object,
-        **dict.fromkeys(("dataset", "data_dir", "preset", "protocol", "folds", "average_with", "output_dir"), str),
-        "label_set": str,
-        **dict.fromkeys(("seeds", "num_folds", "drawn_fields", "drawn_per_clip"), int),
-        **dict.fromkeys(("average_seeds", "bf16", "fp16"), bool),
-    },
-    "versions": {ANY_NAME: str},
-    "wall_time_s": float,
-    "num_processes": int,
-}
-"""The part of results.json that a card shows. A shape is a type, a list or pair of shapes, or shapes by name."""
-CONFIG = {
-    "connectivity": str,
-    **dict.fromkeys(("num_frames", "num_channels"), int),
-    "image_size": (int, int),
-    "id2label": {ANY_NAME: str},
-    "action_units": [int],
-    "members": [{}],
-    "trained_on": Prose,
-    "training_subjects": [object],
-}
-"""The part of config.json that a card shows."""
-_NUMBERS = {int: "a whole number", float: "a number", bool: "true or false"}
-_WORDS = {str: "a text", Prose: "a text", **_NUMBERS, list: "a list", tuple: "a list", dict: "values by name"}
+class Scored(TypedDict, total=False):
+    """Scores of some clips, and how many there are."""
+
+    uf1: float
+    uar: float
+    accuracy: float
+    action_unit_f1: float
+    clips: int
+    subjects: int
+    interval: dict[str, tuple[float, float]]
+    confusion: list[list[int]]
 
 
-def checked(value: Json, shape: object, where: str) -> Json:
+class ScoredByCorpus(Scored, total=False):
+    """The same, and of the clips of each corpus."""
+
+    per_corpus: dict[str, Scored]
+
+
+class Counts(TypedDict, total=False):
+    """How much there was to learn from."""
+
+    clips: int
+    subjects: int
+    per_class: dict[str, int]
+    per_corpus: dict[str, int]
+
+
+class Data(TypedDict, total=False):
+    """What the dataset says of itself."""
+
+    description: Prose
+    license: Prose
+    citation: Prose
+    homepage: str
+
+
+class Recipe(TypedDict, total=False):
+    """What a card shows of a recipe, and names of others that it only repeats."""
+
+    dataset: str
+    data_dir: str
+    model: object
+    preset: str
+    protocol: str
+    folds: str
+    average_with: str
+    output_dir: str
+    label_set: str
+    seeds: int
+    num_folds: int
+    drawn_fields: int
+    drawn_per_clip: int
+    average_seeds: bool
+    bf16: bool
+    fp16: bool
+
+
+class Results(TypedDict, total=False):
+    """The part of results.json that a card shows."""
+
+    classes: list[str]
+    headline: ScoredByCorpus
+    pooled: ScoredByCorpus
+    ensemble: ScoredByCorpus
+    mean: Scored
+    sd: Scored
+    control: Scored
+    drawn_motion: dict[str, Scored]
+    evaluations: dict[str, Scored]
+    counts: Counts
+    data: Data
+    recipe: Recipe
+    versions: dict[str, str]
+    wall_time_s: float
+    num_processes: int
+
+
+class Nothing(TypedDict):
+    """A table of which nothing is shown."""
+
+
+class Config(TypedDict, total=False):
+    """The part of config.json that a card shows."""
+
+    connectivity: str
+    num_frames: int
+    num_channels: int
+    image_size: tuple[int, int]
+    id2label: dict[str, str]
+    action_units: list[int]
+    members: list[Nothing]
+    trained_on: Prose
+    training_subjects: list[object]
+
+
+_WORDS: dict[type, str] = {
+    **{str: "a text", Prose: "a text"},
+    **{int: "a whole number", float: "a number", bool: "true or false"},
+    **{list: "a list", tuple: "a list", dict: "values by name"},
+}
+
+
+def checked(value: Json, shape: type, where: str) -> object:
     """The part of a value that a shape asks for, each part of its type; what is null is left out.
 
     Args:
         value: as JSON gives it.
-        shape: see `RESULTS`; `object` is anything with texts of one line.
+        shape: a type such as `Results`, made of what this module knows; `object` is anything with texts of one line.
         where: file and field, for the error.
 
     Raises:
@@ -117,38 +179,41 @@ def checked(value: Json, shape: object, where: str) -> Json:
         MerHfError: for a name with a line break or control characters.
     """
     if shape is object:
-        shape = {dict: {ANY_NAME: object}, list: [object]}.get(type(value), type(value))
-    if isinstance(shape, dict) and isinstance(value, dict):
-        kinds = {name: shape.get(name, shape.get(ANY_NAME)) for name, each in value.items() if each is not None}
-        known = {check_name(name, where): kind for name, kind in kinds.items() if kind is not None}
-        return {name: checked(value[name], kind, f"{where}: {name}") for name, kind in known.items()}
-    if isinstance(shape, list | tuple) and isinstance(value, list):
-        kinds = shape if isinstance(shape, tuple) else shape * len(value)
-        if len(kinds) != len(value):
-            raise CardError(f"{where} must have {len(kinds)} entries, found {len(value)}")
-        return [checked(each, kind, f"{where}[{at}]") for at, (each, kind) in enumerate(zip(value, kinds, strict=True))]
-    if not isinstance(shape, type) or not _is(value, shape):
-        wanted = _WORDS[shape if isinstance(shape, type) else type(shape)]
+        shape = {dict: dict[str, object], list: list[object]}.get(type(value), type(value))
+    kind, parts = get_origin(shape) or shape, get_args(shape)
+    if isinstance(value, dict) and (kind is dict or is_typeddict(kind)):
+        shapes = get_type_hints(kind) if is_typeddict(kind) else dict.fromkeys(value, parts[1])
+        if kind is Recipe:  # it is also repeated whole
+            shapes = {**dict.fromkeys(value, object), **shapes}
+        known = [check_name(name, where) for name, each in value.items() if each is not None and name in shapes]
+        return {name: checked(value[name], shapes[name], f"{where}: {name}") for name in known}
+    if isinstance(value, list) and kind in (list, tuple):
+        shapes = parts if kind is tuple else parts * len(value)
+        if len(shapes) != len(value):
+            raise CardError(f"{where} must have {len(shapes)} entries, found {len(value)}")
+        found = [checked(each, one, f"{where}[{at}]") for at, (each, one) in enumerate(zip(value, shapes, strict=True))]
+        return tuple(found) if kind is tuple else found
+    if not _is(value, kind):
+        wanted = _WORDS[dict if is_typeddict(kind) else kind]
         raise CardError(f"{where} must give {wanted}, found {json.dumps(value)[:80]}")
-    return check_name(value, where) if shape is str else value
+    return check_name(value, where) if kind is str and isinstance(value, str) else value
 
 
 def _is(value: Json, kind: type) -> bool:
     if kind is float:  # also what JSON writes without a point
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
+        return isinstance(value, int | float) and type(value) is not bool and abs(value) <= sys.float_info.max
     return isinstance(value, str) if kind is Prose else type(value) is kind
 
 
 def without_paths(results: dict[str, Json]) -> dict[str, Json]:
     """Results whose recipe names folders without the way to them, which is nobody else's concern."""
-    recipe = results.get("recipe", {})
-    places = {name: recipe.get(name) for name in ("dataset", "data_dir", "model", "average_with", "output_dir")}
-    found = {name: Path(place).name for name, place in places.items() if _is_way(place)}
-    return {**results, "recipe": {**recipe, **found}}
-
-
-def _is_way(place: Json) -> bool:
-    return isinstance(place, str) and (Path(place).is_absolute() or place.startswith((".", "~")))
+    recipe = results.get("recipe")
+    if not isinstance(recipe, dict):
+        return results
+    folders = {name: recipe.get(name) for name in ("dataset", "data_dir", "model", "average_with", "output_dir")}
+    ways = {name: Path(place) for name, place in folders.items() if isinstance(place, str)}
+    named = {name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")}
+    return {**results, "recipe": {**recipe, **named}}
 
 
 # --- the parts of a card ---
@@ -166,7 +231,7 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> Markdown:
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def score_table(rows: dict[str, dict[str, Json]]) -> Markdown:
+def score_table(rows: Mapping[str, Scored]) -> Markdown:
     """Named scores as a table with the columns that any of them has; empty where none has one.
 
     Args:
@@ -177,7 +242,7 @@ def score_table(rows: dict[str, dict[str, Json]]) -> Markdown:
     return markdown_table(["", *(COLUMNS[name] for name in shown)], cells) if shown else Markdown()
 
 
-def _score_cell(row: dict[str, Json], name: str) -> Markdown:
+def _score_cell(row: Scored, name: str) -> Markdown:
     value, interval = row.get(name), row.get("interval", {}).get(name)
     if name in ("clips", "subjects"):
         return markdown(NOT_MEASURED if value is None else value)
@@ -185,7 +250,7 @@ def _score_cell(row: dict[str, Json], name: str) -> Markdown:
     return Markdown(score(value) + between)
 
 
-def score(value: Json) -> str:
+def score(value: object) -> str:
     """A score with three decimals, or that there is none."""
     return f"{value:.3f}" if isinstance(value, int | float) else NOT_MEASURED
 
@@ -198,32 +263,35 @@ def confusion_table(classes: list[str], counts: list[list[int]]) -> Markdown:
     return markdown_table([Markdown("true \\ predicted"), *classes], rows)
 
 
-def recipe_yaml(recipe: dict[str, Json]) -> Markdown:
+def recipe_yaml(recipe: Recipe) -> Markdown:
     """The recipe of a run as the YAML file that `mer-hf train` takes, without what only holds on one machine."""
     kept = {name: value for name, value in recipe.items() if name not in OF_THE_MACHINE and value not in (None, {})}
     text = yaml.safe_dump(kept, sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
     return code_block(text.strip(), "yaml")
 
 
-def by_corpus(results: dict[str, Json]) -> dict[str, dict[str, Json]]:
+def by_corpus(results: Results) -> dict[str, Scored]:
     """The held-out scores that a card shows: of each corpus and, where there are several, of all clips.
 
     They are those of the kind of model that was saved, see `evaluation.summary.headline`; results of before have none.
     Empty where nobody was held out.
     """
-    recipe = results.get("recipe", {})
-    scored = results.get("headline") or results.get("ensemble" if recipe.get("average_seeds") else "pooled", {})
+    recipe = results.get("recipe", Recipe())
+    kind: Literal["ensemble", "pooled"] = "ensemble" if recipe.get("average_seeds") else "pooled"
+    scored = results.get(kind, ScoredByCorpus())
     corpora = scored.get("per_corpus", {})
     if scored and len(corpora) < 2:
         return {recipe.get("dataset", "all"): scored}
     return {**corpora, "all": scored} if scored else {}
 
 
-def eval_results(results: dict[str, Json]) -> list[EvalResult]:
+def eval_results(results: Results) -> list[EvalResult]:
     """The scores of `results` for the `model-index` of the Hub."""
-    recipe = results.get("recipe", {})
-    rows = [(name, row, recipe.get("label_set")) for name, row in by_corpus(results).items()]
-    rows = [(recipe.get("dataset", name) if name == "all" else name, *rest) for name, *rest in rows]
+    recipe = results.get("recipe", Recipe())
+    rows: list[tuple[str, Scored, str | None]] = [
+        (recipe.get("dataset", name) if name == "all" else name, row, recipe.get("label_set"))
+        for name, row in by_corpus(results).items()
+    ]
     rows += [(name, row, None) for name, row in results.get("evaluations", {}).items()]
     return [
         EvalResult(
@@ -242,7 +310,7 @@ def eval_results(results: dict[str, Json]) -> list[EvalResult]:
     ]
 
 
-def card_data(results: dict[str, Json], config: dict[str, Json], name: str) -> ModelCardData:
+def card_data(results: Results, config: Config, name: str) -> ModelCardData:
     """The metadata at the head of a card.
 
     Args:
@@ -250,18 +318,16 @@ def card_data(results: dict[str, Json], config: dict[str, Json], name: str) -> M
         config: as in `config.json`.
         name: of the model, in the `model-index`.
     """
-    data = results.get("data", {})
-    if data.get("license") == "Apache-2.0":
-        licence = {"license": "apache-2.0"}
-    else:
-        homepage = data.get("homepage", "")
-        licence = {"license": "other", "license_name": "as-the-training-data"}
-        licence["license_link"] = homepage if is_web_address(homepage) else None
+    data = results.get("data", Data())
+    is_free = data.get("license") == "Apache-2.0"
+    homepage = data.get("homepage", "")
     measured = eval_results(results)
     # no `datasets`: the field's corpora are not on the Hub
     units = ["facial-action-units"] if config.get("action_units") else []
     return ModelCardData(
-        **licence,
+        license="apache-2.0" if is_free else "other",
+        license_name=None if is_free else "as-the-training-data",
+        license_link=homepage if not is_free and is_web_address(homepage) else None,
         library_name="transformers",
         pipeline_tag="video-classification",
         tags=["micro-expressions", "facial-expressions", *units],
@@ -300,11 +366,12 @@ def card_text(folder: Path) -> str:
     Raises:
         CardError: a file cannot be read, or is not what it should be; the message names the field.
     """
-    config = checked(_read_json(folder / "config.json"), CONFIG, "config.json")
-    results = {}
+    config = cast(Config, checked(_read_json(folder / "config.json"), Config, "config.json"))
+    results: Results = {}
     if (folder / "results.json").exists():
-        results = without_paths(checked(_read_json(folder / "results.json"), RESULTS, "results.json"))
-    recipe = results.get("recipe", {})
+        found = cast(dict[str, Json], checked(_read_json(folder / "results.json"), Results, "results.json"))
+        results = cast(Results, without_paths(found))
+    recipe = results.get("recipe", Recipe())
     from_saved = isinstance(recipe.get("model"), str)  # a preset is not asked then
     kind = "rcn" if from_saved else recipe.get("preset", "rcn")
     dataset = recipe.get("dataset")

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from huggingface_hub import HfApi, constants, errors, get_token
 from huggingface_hub.utils import validate_repo_id
@@ -30,7 +30,7 @@ def connect(repo_id: str, token: str | None = None) -> HfApi:
 
 
 @contextlib.contextmanager
-def explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Generator[None]:
     """Raise what huggingface_hub, or transformers over it, cannot do as a `HubError`, and everything else as it is.
 
     Args:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -19,6 +19,10 @@ from transformers import PreTrainedConfig
 from .errors_rcn import MerHfError
 
 logger = logging.getLogger(__name__)
+
+Config = TypeVar("Config", bound=PreTrainedConfig)
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 # STRCN, Xia et al., IEEE TMM 2020, authors' MATLAB release: three sections of depth 3, unshared. Here max-pooling
 # keeps what does not fill a window: 30 columns would not outlast 4, 4, 2 and 2 otherwise
@@ -137,20 +141,20 @@ def _reason(error: BaseException) -> str:
     return said if len(said) <= 500 else f"{said[:500]}..."
 
 
-def _explained(method: Callable) -> Callable:
+def _explained(method: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
     """A method of a strict dataclass, whose errors become the package's own."""
 
     @functools.wraps(method)
-    def explained(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def explained(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         try:
-            return method(self, *args, **kwargs)
+            return method(*args, **kwargs)
         except StrictDataclassError as error:
             raise MerHfError(_reason(error)) from error
 
     return explained
 
 
-def explained(config_class: type) -> type:
+def explained(config_class: type[Config]) -> type[Config]:
     """Let a strict dataclass raise `MerHfError`: `strict` itself raises errors that no ValueError catches."""
     for name in ("__init__", "__setattr__", "validate"):
         setattr(config_class, name, _explained(getattr(config_class, name)))

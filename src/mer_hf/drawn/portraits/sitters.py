@@ -141,7 +141,7 @@ def draw_sitter(subject: int, rng: np.random.Generator) -> Sitter:
         cloth=_linear(_CLOTH[rng.integers(len(_CLOTH))]),
         collar=float(rng.uniform(0, 1)),
         wall=_linear(_WALL[rng.integers(len(_WALL))]),
-        light=tuple(float(v) for v in light),
+        light=(float(light[0]), float(light[1]), float(light[2])),
         lamp=np.array([1 + warmth, 1.0, 1 - warmth], np.float32),
         ambient=float(rng.uniform(0.38, 0.6)),
     )
