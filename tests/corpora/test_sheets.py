@@ -1,5 +1,6 @@
 import datetime
 import logging
+import zipfile
 from pathlib import Path
 
 import openpyxl
@@ -304,3 +305,19 @@ def test_any_text_in_a_sheet_is_understood_or_refused_as_an_annotation_error(cel
         return
     assert annotation.onset <= annotation.offset
     assert not {"/", "\\"} & set(annotation.name)
+
+
+def test_a_sheet_whose_compressed_bytes_are_damaged_is_refused_as_what_it_is(tmp_path):
+    path = tmp_path / "sheet.xlsx"
+    book = openpyxl.Workbook()
+    for row in range(200):
+        book.active.append([f"sub{row:02}", row, row**2])
+    book.save(path)
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as parts:
+        place = parts.getinfo("xl/worksheets/sheet1.xml")
+    start = place.header_offset + 30 + len(place.filename)
+    content[start + 20 : start + 120] = b"\xff" * 100
+    path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=r"sheet\.xlsx cannot be read as a spreadsheet"):
+        read_pages(path)
