@@ -40,12 +40,14 @@ from transformers import logging, pipeline
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor
 from mer_hf.corpora.check import check_corpus
-from mer_hf.corpora.replicas import REPLICAS, replicate
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.errors import MerHfError
-from mer_hf.hub import DEFAULT_MODEL
+from mer_hf.hub.packaged import PACKAGED
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.training.recipe import parse_recipe
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # replicas of corpora are fixtures of the tests
+from replicas import REPLICAS, replicate
 
 SECONDS, BYTES = 60, 3 * 2**30
 """What a case may take, beyond what the parent process has."""
@@ -159,7 +161,7 @@ def videos(work: Path) -> Callable[[random.Random, Path], Case]:
     """Video files in many containers, through the pipeline."""
     frames = render_clip(subject=3, clip=0, emotion_class="surprise", size=96, fps=60.0).frames[:14]
     whole = {suffix: encode(frames, suffix) for suffix in CONTAINERS}
-    classify = pipeline(TASK, model=str(DEFAULT_MODEL), device="cpu")
+    classify = pipeline(TASK, model=str(PACKAGED["default"]), device="cpu")
 
     def case(rng: random.Random, folder: Path) -> Case:
         suffix = rng.choice(list(whole))
@@ -232,7 +234,7 @@ def sheets(work: Path) -> Callable[[random.Random, Path], Case]:
 
 def configurations(work: Path) -> Callable[[random.Random, Path], Case]:
     """config.json with damaged values, as far as a built model."""
-    content = json.loads((DEFAULT_MODEL / "config.json").read_text())
+    content = json.loads((PACKAGED["default"] / "config.json").read_text())
     kinds = [
         content,
         *({"model_type": "rcn", **RcnConfig.preset(name).to_diff_dict()} for name in ("rcn-c", "strcn-a")),

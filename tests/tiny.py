@@ -45,10 +45,9 @@ CPU = torch.device("cpu")
 
 def argv_of(output_dir, **options):
     """The options of a command line; None leaves one of `OPTIONS` out."""
-    given = {
-        name: value for name, value in {**OPTIONS, **options, "output_dir": output_dir}.items() if value is not None
-    }
-    return [f"--{name}={json.dumps(value) if isinstance(value, dict) else value}" for name, value in given.items()]
+    given = {**OPTIONS, **options, "output_dir": output_dir}
+    texts = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in given.items()}
+    return [f"--{name}={text}" for name, text in texts.items() if text is not None]
 
 
 def recipe_of(output_dir, **options):

@@ -72,7 +72,7 @@ def _saved(folder: Path) -> datasets.Dataset:
         dataset = datasets.load_from_disk(folder)
     except FileNotFoundError as error:
         raise DataError(f"the folder {folder} holds neither {METADATA} nor a saved datasets.Dataset") from error
-    except (LookupError, ValueError) as error:  # what datasets says of one that was saved without rows, or cut short
+    except Exception as error:  # whatever datasets raises of one that was saved without rows, cut short, or edited
         raise DataError(f"the folder {folder} holds a dataset that is empty or damaged: {error}") from error
     if not isinstance(dataset, datasets.Dataset):
         raise DataError(f"the folder {folder} holds the splits {', '.join(map(str, dataset))}; name the folder of one")

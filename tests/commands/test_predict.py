@@ -78,7 +78,7 @@ def test_predict_explains_a_bad_video_and_still_answers_for_the_others(model, cl
     assert main(["predict", str(bad), str(clip), "--model", str(model)]) == 2
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == str(clip)
-    (line,) = [line for line in printed.err.splitlines() if line.startswith(f"{bad}: ")]
+    assert [line for line in printed.err.splitlines() if line.startswith(f"{bad}: ")]
 
 
 def test_predict_explains_wrong_options(model, clip, tmp_path, capsys):
@@ -88,5 +88,4 @@ def test_predict_explains_wrong_options(model, clip, tmp_path, capsys):
     assert "is an image" in capsys.readouterr().err
     assert main(["predict", str(clip), "--model", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("mer-hf: ")
-    assert str(tmp_path) in line
+    assert line.startswith(f"mer-hf: --model {tmp_path} is no model")

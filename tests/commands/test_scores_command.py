@@ -120,8 +120,8 @@ def test_scores_prints_the_scores_of_all_of_each_corpus_and_of_each_seed(score_t
         "seed 2": second_opinion(seeds[1]),
         "mean over seeds": np.mean([second_opinion(seed) for seed in seeds], axis=0),
     }
-    for name, scores in expected.items():
-        np.testing.assert_allclose(printed_scores(lines, name), scores, atol=6e-5)
+    for name, values in expected.items():
+        np.testing.assert_allclose(printed_scores(lines, name), values, atol=6e-5)
     header = next(index for index, line in enumerate(lines) if line.startswith("true \\ predicted"))
     assert lines[header].split()[3:] == CLASSES
     for label, line in zip(CLASSES, lines[header + 1 :], strict=True):

@@ -1,11 +1,12 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score
 
-from mer_hf.evaluation.summary import ensemble, summarise, summary_lines
-from mer_hf.metrics import subject_bootstrap
+from mer_hf.evaluation.summary import ensemble, headline, summarise, summary_lines
+from mer_hf.metrics import SCORES, drawn_subjects, interval_of_draws, scores, subject_bootstrap
 
 CLASSES = ["negative", "positive", "surprise"]
 
@@ -78,3 +79,43 @@ def test_lines_have_a_row_for_each_group_and_the_confusion_matrix_with_true_clas
     for name, row, line in zip(CLASSES, counts, lines[header + 1 :], strict=True):
         assert line.split() == [name, *map(str, row)]
     assert sum("subjects" in line for line in lines) == 1 + 3  # the heading, all clips, two corpora
+
+
+def test_the_headline_is_the_mean_over_seeds_or_that_of_their_mean_prediction(make_predictions):
+    table = make_predictions(seeds=3)
+    found, averaged = headline(table, CLASSES), headline(table, CLASSES, averaged=True)
+    summary = summarise(table, CLASSES)
+    assert {name: found[name] for name in SCORES} == pytest.approx(summary["mean"])
+    assert averaged == summary["ensemble"]
+    assert found["confusion"] == summary["pooled"]["confusion"]
+    assert found["uf1"] not in (pytest.approx(averaged["uf1"]), pytest.approx(summary["pooled"]["uf1"]))
+    for corpus, rows in table.groupby("corpus"):
+        each = [second_opinion(part)["uar"] for _, part in rows.groupby("seed")]
+        assert found["per_corpus"][corpus]["uar"] == pytest.approx(np.mean(each))
+    assert json.loads(json.dumps(found)) == found
+    (line,) = [line for line in summary_lines({**summary, "headline": found}) if line.startswith("headline")]
+    assert f"UF1 {found['uf1']:.4f}  UAR {found['uar']:.4f}" in line
+
+
+def test_the_interval_of_a_mean_over_seeds_is_that_of_the_mean_in_each_draw(make_predictions):
+    table = make_predictions(seeds=2)
+    subjects = sorted(table.subject.unique())
+    values = []
+    for times in drawn_subjects(len(subjects), 2000, 0)[:50]:
+        per_seed = []
+        for _, rows in table.groupby("seed"):
+            who = np.repeat(subjects, times)
+            drawn = pd.concat([rows[rows.subject == subject] for subject in who])
+            numbers = [drawn[name].map(CLASSES.index) for name in ("label", "predicted")]
+            per_seed.append(scores(*numbers, 3)["uf1"])
+        values.append(np.mean(per_seed))
+    with pytest.MonkeyPatch.context() as patch:
+        fewer = lambda n, draws, seed: drawn_subjects(n, 2000, 0)[:50]  # noqa: E731
+        patch.setattr("mer_hf.evaluation.summary.drawn_subjects", fewer)
+        found = headline(table, CLASSES)["interval"]["uf1"]
+    assert found == pytest.approx(interval_of_draws(np.array(values), len(subjects)))
+
+
+def test_the_headline_of_one_seed_is_its_scores(make_predictions):
+    table = make_predictions(seeds=1)
+    assert headline(table, CLASSES) == summarise(table, CLASSES)["pooled"]

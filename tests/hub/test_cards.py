@@ -15,7 +15,6 @@ from huggingface_hub.repocard_data import model_index_to_eval_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from mer_hf.training.results import circumstances
 
 from hostile import TEXTS
 from mer_hf.commands import main
@@ -24,7 +23,9 @@ from mer_hf.escaping import one_line
 from mer_hf.hub import cards
 from mer_hf.hub.cards import without_paths, write_card
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
-from mer_hf.training.drawn import drawn_config, score_drawn
+from mer_hf.training.drawn import score_drawn
+from mer_hf.training.outcome import circumstances, recipe_record
+from mer_hf.training.plan import drawn_config
 from mer_hf.training.recipe import parse_recipe
 
 HUB_CARDS = Path(__file__).parents[2] / "hub_cards"
@@ -158,9 +159,9 @@ def test_notes_by_hand_outlive_another_start_of_the_run(run_folder, results):
 
 def test_the_table_has_scores_and_intervals_of_each_corpus_and_of_all(results, config, card_of):
     table = table_of(card_of(results, config), "UF1")
-    pooled = results["pooled"]
+    headline = results["headline"]
     assert list(table) == ["even", "odd", "all"]
-    for name, scored in {**pooled["per_corpus"], "all": pooled}.items():
+    for name, scored in {**headline["per_corpus"], "all": headline}.items():
         assert (table[name]["clips"], table[name]["subjects"]) == (str(scored["clips"]), str(scored["subjects"]))
         for key, column in (("uf1", "UF1"), ("uar", "UAR"), ("accuracy", "accuracy")):
             assert table[name][column].split(" [")[0] == f"{scored[key]:.3f}"
@@ -196,10 +197,10 @@ def test_the_metadata_has_the_scores_as_the_hub_reads_them(run_folder, results):
     assert "datasets" not in metadata
     name, measured = model_index_to_eval_results(metadata["model-index"])
     assert name == "rcn-clips"
-    pooled = results["pooled"]
+    headline = results["headline"]
     assert {(each.dataset_type, each.metric_type): each.metric_value for each in measured} == {
         (corpus, metric): scored[metric]
-        for corpus, scored in {**pooled["per_corpus"], "clips": pooled}.items()
+        for corpus, scored in {**headline["per_corpus"], "clips": headline}.items()
         for metric in SCORES
     }
     assert {(each.task_type, each.dataset_config, each.verified) for each in measured} == {
@@ -212,14 +213,14 @@ def test_the_recipe_runs_again_and_no_path_of_the_machine_is_told(run_folder, re
     assert "secret" not in (tmp_path / "README.md").read_text()
     (recipe,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     (tmp_path / "recipe.yaml").write_text(recipe)
-    again = circumstances(*parse_recipe([str(tmp_path / "recipe.yaml")]), 1, time.monotonic())["recipe"]
+    again = recipe_record(*parse_recipe([str(tmp_path / "recipe.yaml")]))
     assert again.pop("dataset") == "clips"
     told = {name: value for name, value in results["recipe"].items() if name not in ("dataset", "use_cpu", "bf16")}
     assert {name: value for name, value in again.items() if name != "bf16"} == told
 
 
-def test_evaluate_prints_the_intervals_of_the_results(run_folder, results, capsys):
-    assert main(["evaluate", str(run_folder / "predictions.csv")]) == 0
+def test_scores_prints_the_intervals_of_the_results(run_folder, results, capsys):
+    assert main(["scores", str(run_folder / "predictions.csv")]) == 0
     lines = capsys.readouterr().out.splitlines()
     printed = lines[lines.index("95 % intervals over resampled subjects") + 1 :]
     pooled = results["pooled"]
@@ -243,7 +244,8 @@ def test_every_number_of_scores_and_training_stands_in_the_results(results, conf
 
 
 def test_a_card_without_something_shows_no_number_in_its_place(results, config, card_of):
-    removed = [(path, without(results, path), config) for path in paths_in(results) if path[0] != "seeds"]
+    unseen = ("seeds", "pooled", "ensemble")  # of which the card shows nothing where there is a headline
+    removed = [(path, without(results, path), config) for path in paths_in(results) if path[0] not in unseen]
     removed += [(path, results, without(config, path)) for path in paths_in(config)]
     removed += [("all results", {}, config), ("all of the configuration", results, {})]
     assert len(removed) > 150
@@ -259,7 +261,7 @@ def test_a_card_without_something_shows_no_number_in_its_place(results, config, 
 
 
 def test_a_score_that_was_not_measured_is_said_to_be_so(results, config, card_of):
-    del results["pooled"]["per_corpus"]["even"]["uf1"]
+    del results["headline"]["per_corpus"]["even"]["uf1"]
     del results["mean"]["uar"]
     text = card_of(results, config)
     assert table_of(text, "UF1")["even"]["UF1"] == "not measured"
@@ -271,7 +273,7 @@ def test_a_score_that_was_not_measured_is_said_to_be_so(results, config, card_of
 
 def test_averaged_seeds_are_scored_as_they_are_saved(results, config, card_of, tmp_path):
     results["recipe"]["average_seeds"] = True
-    results["ensemble"]["uf1"] = 0.4321
+    results["headline"] = {**results["ensemble"], "uf1": 0.4321}
     text = card_of(results, {**config, "members": [{}, {}]})
     assert table_of(text, "UF1")["all"]["UF1"].startswith("0.432 ")
     assert "A prediction is the mean of 2 networks" in text
@@ -282,7 +284,7 @@ def test_averaged_seeds_are_scored_as_they_are_saved(results, config, card_of, t
 
 def test_one_seed_and_one_corpus_make_one_row_and_no_spread(results, config, card_of):
     results["recipe"] |= {"seeds": 1, "dataset": "synthetic"}
-    results["pooled"]["per_corpus"] = {"synthetic": results["pooled"].copy()}
+    results["headline"]["per_corpus"] = {"synthetic": results["pooled"].copy()}
     del results["control"]
     text = card_of(results, config)
     assert list(table_of(text, "UF1")) == ["synthetic"]
@@ -364,7 +366,8 @@ def test_a_model_of_drawn_motion_has_its_scores_and_units_and_no_held_out_ones(c
     results = {
         "drawn_motion": dict(score_drawn(model, count=30)),
         "data": {"license": "Apache-2.0"},
-        **circumstances(recipe, arguments, 1, time.monotonic()),
+        "recipe": recipe_record(recipe, arguments),
+        **circumstances(time.monotonic()),
     }
     text = card_of(results, model.config.to_dict())
     table = table_of(text, "UF1")

@@ -306,25 +306,3 @@ def test_a_run_whose_push_fails_says_where_its_model_is(hub, client, clips, tmp_
     answer = client.mer_hf(*train(clips, tmp_path / "run", "--hub_model_id=alice/late"), token=ALICE)
     assert_refused(answer, f"the model is whole in {tmp_path / 'run' / 'model'}", "`mer-hf push`", "HTTP 500")
     check_whole(pack(tmp_path / "run"))
-
-
-def test_a_trainer_pushes_a_whole_model_and_nothing_of_its_output_folder(hub, client, clips, tmp_path):
-    program = """
-import datasets
-from transformers import TrainingArguments
-from mer_hf.training.recipe import parse_recipe
-from mer_hf.training.trainer import build_config, build_processor, train
-from mer_hf.training.clips import samples, with_identity
-options = ["--num_train_epochs=1", "--use_cpu=true", "--push_to_hub=true", "--hub_model_id=alice/trainer"]
-recipe, arguments = parse_recipe([f"--output_dir={output}", *options])
-dataset = with_identity(datasets.load_from_disk(clips))
-config = build_config(recipe, dataset)
-processor = build_processor(recipe, config)
-trainer = train(samples(dataset, processor, None), config, processor, recipe, arguments, 0)
-trainer.push_to_hub(commit_message="by the trainer")
-"""
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output" / "predictions.csv").write_text("clip_id\n")
-    client.run(program, ALICE, clips=clips, output=tmp_path / "output")
-    assert commits(hub, "alice/trainer") == ["initial commit", "by the trainer"]
-    assert set(hub.files("alice/trainer")) == PARTS | {"README.md", ".gitattributes"}

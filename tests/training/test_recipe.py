@@ -247,12 +247,12 @@ def test_a_number_with_which_nothing_finite_could_be_trained_is_refused(write, n
 
 @pytest.mark.parametrize("text", ["seeds: 2\nseeds: 3", "model: {dropout: 0.1, width: 3, dropout: 0.2}"])
 def test_a_key_that_stands_twice_is_refused_where_yaml_would_take_the_last(write, text):
-    with pytest.raises(RecipeError, match="'(seeds|dropout)' stands twice"):
+    with pytest.raises(RecipeError, match=r"'(seeds|dropout)' stands twice"):
         parse_recipe([write(text)])
 
 
 def test_texts_of_any_length_are_refused_at_once(write):
-    with pytest.raises(RecipeError, match="recipe .* has 100007 characters; a recipe has at most 100000"):
+    with pytest.raises(RecipeError, match=r"recipe .* has 100007 characters; a recipe has at most 100000"):
         parse_recipe([write("model: " + "x" * 100_000)])
     with pytest.raises(RecipeError, match=r"^--folds=x+\.\.\. has 1000008 characters; a value has at most 100000"):
         parse_recipe(["--folds=" + "x" * 1_000_000])

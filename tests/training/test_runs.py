@@ -1,4 +1,4 @@
-"""Whole runs: nothing is learnt from the held-out side, a run that was stopped goes on, and processes share the folds."""
+"""Whole runs: nothing is learnt from the held-out side, one that was stopped goes on, processes share the folds."""
 
 import json
 import signal
@@ -302,7 +302,7 @@ def test_clips_of_people_whom_the_model_knows_are_counted(make_clips, spelt):
 
 
 def test_what_cannot_be_scored_is_refused(make_clips):
-    with pytest.raises(RunError, match="clips is 'casme2'; give what mer_hf.load_dataset gives, or 'action-units'"):
+    with pytest.raises(RunError, match=r"clips is 'casme2'; give what mer_hf\.load_dataset gives, or 'action-units'"):
         score(saved_model(), "casme2")
     with pytest.raises(DatasetError, match="the dataset shows surprise"):
         score(saved_model(["negative", "positive", "others"]), make_clips("flow"))
@@ -355,9 +355,7 @@ def test_finished_folds_are_not_trained_again_and_further_folds_and_seeds_may_jo
     assert before.items() <= states(output_dir).items()
 
 
-def test_a_fold_whose_file_does_not_hold_is_trained_again_to_the_same_predictions(
-    make_clips, tmp_path, trained, caplog
-):
+def test_a_fold_whose_file_does_not_hold_is_trained_again_to_the_same(make_clips, tmp_path, trained, caplog):
     dataset, output_dir = make_clips("flow"), tmp_path / "out"
     first = run_in(output_dir, dataset)
     paths = {path.parent.name: path for path in states(output_dir)}
@@ -501,6 +499,36 @@ def test_the_curve_of_each_fold_is_kept(flow_run):
         curve = [entry for entry in json.loads(path.read_text())["curve"] if "loss" in entry]
         assert [entry["epoch"] for entry in curve] == [1, 2, 3, 4, 5]
         assert all(np.isfinite(entry["loss"]) for entry in curve)
+
+
+def test_each_fold_and_seed_is_a_tracked_run_with_its_scores_and_tracking_makes_no_other_run(
+    make_clips, tmp_path, trained
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    dataset, output_dir = make_clips("flow"), tmp_path / "out"
+    options = {"seeds": 2, "folds": "s1,s2", "num_train_epochs": 2}
+    outcome = run_in(output_dir, dataset, **options, report_to="tensorboard", run_name="mine")
+    folders = {path.parent for path in output_dir.rglob("events.out.tfevents.*")}
+    names = [f"fold {fold}, seed {seed}" for seed in (42, 43) for fold in ("s1", "s2")] + ["all clips, seed 42"]
+    assert len(folders) == len(names)
+    for name in names:
+        (folder,) = [folder for folder in folders if name in str(folder)]
+        assert "mine" in str(folder.relative_to(output_dir))
+        events = EventAccumulator(str(folder)).Reload()
+        assert len(events.Scalars("train/loss")) == 2
+        if name.startswith("all"):
+            continue
+        fold, seed = name[5:7], int(name[-2:])
+        rows = outcome.predictions[(outcome.predictions.fold == fold) & (outcome.predictions.seed == seed)]
+        (scored,) = [event.value for event in events.Scalars("test/accuracy")]
+        assert scored == pytest.approx((rows.label == rows.predicted).mean())
+        assert events.Scalars("test/uf1")
+    count, files = len(trained), set(output_dir.rglob("events.out.tfevents.*"))
+    again = run_in(output_dir, dataset, **options)
+    assert len(trained) == count + 1, "the model of all clips alone"
+    pd.testing.assert_frame_equal(again.predictions, outcome.predictions)
+    assert set(output_dir.rglob("events.out.tfevents.*")) == files, "and it is not tracked"
 
 
 # --- several processes ---

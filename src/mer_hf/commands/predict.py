@@ -9,6 +9,7 @@ from transformers.utils import logging
 
 from mer_hf.commands import CommandError
 from mer_hf.errors import MerHfError
+from mer_hf.hub.connection import first_line
 from mer_hf.hub.models import model_folder
 from mer_hf.rcn.decoding_rcn import as_batch
 from mer_hf.rcn.pipeline_rcn import TASK
@@ -39,7 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     sources, _ = as_batch(arguments.videos)
     options = {name: getattr(arguments, name) for name in ("top_k", "align", "fps", "start", "end")}
     given = {name: value for name, value in options.items() if value is not None}
-    classify = pipeline(TASK, model=model_folder(arguments.model), on_error="return", **given)
+    folder = model_folder(arguments.model)
+    try:
+        classify = pipeline(TASK, model=folder, on_error="return", **given)
+    except Exception as error:  # whatever a file raises that was cut off, tampered with, or is of something else
+        raise CommandError(f"--model {arguments.model} is no model that can be loaded: {first_line(error)}") from error
     status = 0
     for source in sources:
         name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"

@@ -10,7 +10,20 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.evaluation.predictions import SCORE
-from mer_hf.metrics import SCORES, scores, subject_bootstrap
+from mer_hf.metrics import (
+    SCORES,
+    confusion_by_subject,
+    drawn_subjects,
+    interval_of_draws,
+    scores,
+    subject_bootstrap,
+)
+
+DRAWS = 2000
+"""How often subjects are drawn for an interval, as in `subject_bootstrap`."""
+
+
+TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
 
 
 class Scored(TypedDict, total=False):
@@ -45,6 +58,7 @@ class Summary(TypedDict, total=False):
     sd: dict[str, float]
     pooled: Scored
     ensemble: Scored
+    headline: Scored
 
 
 def summarise(predictions: pd.DataFrame, classes: list[str], by: Sequence[str] = ("corpus",)) -> Summary:
@@ -102,6 +116,42 @@ def ensemble(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
     return table
 
 
+def headline(predictions: pd.DataFrame, classes: list[str], averaged: bool = False) -> Scored:
+    """The scores that stand for a run, and for each corpus: those that are printed last, and that its card shows.
+
+    Args:
+        predictions: as a run writes them: each seed has every clip.
+        classes: names in the order of the score columns.
+        averaged: whether the model is the average of all seeds. Then they are the scores of the mean prediction of the
+            seeds, otherwise the mean of the scores over seeds.
+
+    Returns:
+        The scores with their intervals; `confusion` counts the predictions of all seeds together.
+    """
+    table = ensemble(predictions, classes) if averaged else predictions
+    corpora = {str(name): _mean_over_seeds(rows, classes) for name, rows in table.groupby("corpus")}
+    return {**_mean_over_seeds(table, classes), "per_corpus": corpora}
+
+
+def _mean_over_seeds(rows: pd.DataFrame, classes: list[str]) -> Scored:
+    pooled = _scored(rows, classes)
+    if "seed" not in rows or rows["seed"].nunique() == 1:
+        return pooled
+    subjects = pooled["subjects"]
+    seeds = [_numbers(part, classes) for _, part in rows.groupby("seed")]
+    counts = np.stack([confusion_by_subject(*numbers, len(classes))[1] for numbers in seeds])
+    result: Scored = {**pooled, **{name: float(score(counts.sum(1)).mean()) for name, score in SCORES.items()}}
+    if "interval" in pooled:
+        drawn = np.tensordot(drawn_subjects(subjects, DRAWS, 0), counts, axes=(1, 1))  # (draws, seeds, C, C)
+        result["interval"] = {name: interval_of_draws(score(drawn).mean(1), subjects) for name, score in SCORES.items()}
+    return result
+
+
+def _numbers(rows: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and predictions as class numbers, and the subjects."""
+    return *(rows[name].map(classes.index).to_numpy() for name in ("label", "predicted")), rows["subject"].to_numpy()
+
+
 def summary_lines(summary: Summary) -> list[str]:
     """A summary for a reader: scores of folds, corpora and seeds, intervals, and the pooled confusion matrix."""
     pooled = summary["pooled"]
@@ -119,6 +169,9 @@ def summary_lines(summary: Summary) -> list[str]:
     for name, part in rows:
         count = np.sum(part["confusion"]) if "confusion" in part else ""
         lines.append(f"{name:{width}}  {count:>11}  {part['uf1']:6.4f}  {part['uar']:6.4f}  {part['accuracy']:8.4f}")
+    if "headline" in summary:
+        shown = "  ".join(f"{title} {summary['headline'][name]:.4f}" for name, title in TITLES.items())
+        lines += ["", f"headline, as on the card: {shown}"]
     lines += _interval_lines([("pooled", pooled), *(groups if len(groups) > 1 else [])])
     return [*lines, "", *_confusion_lines(pooled["confusion"], summary["classes"])]
 

@@ -125,6 +125,7 @@ class Results(TypedDict, total=False):
     """The part of results.json that a card shows."""
 
     classes: list[str]
+    headline: ScoredByCorpus
     pooled: ScoredByCorpus
     ensemble: ScoredByCorpus
     mean: Scored
@@ -272,8 +273,8 @@ def recipe_yaml(recipe: Recipe) -> Markdown:
 def by_corpus(results: Results) -> dict[str, Scored]:
     """The held-out scores that a card shows: of each corpus and, where there are several, of all clips.
 
-    They are those of the kind of model that was saved: the mean prediction of all seeds, or single networks. Empty
-    where nobody was held out.
+    They are those of the kind of model that was saved, see `evaluation.summary.headline`; results of before have none.
+    Empty where nobody was held out.
     """
     recipe = results.get("recipe", Recipe())
     kind: Literal["ensemble", "pooled"] = "ensemble" if recipe.get("average_seeds") else "pooled"

@@ -90,9 +90,7 @@ class Job:
     @property
     def folder(self) -> Path:
         """Two names never give one folder, and no name, such as the absolute path of a clip, leads out of the run's."""
-        parts = [quote(part, safe=" @") if part.strip(".") else f"%{part}" for part in self.fold.name.split("/")]
-        short = [part if len(part) <= 200 else f"{part[:180]}~{zlib.crc32(part.encode()):08x}" for part in parts]
-        return self.output_dir.joinpath("folds", *short)
+        return self.output_dir.joinpath("folds", *map(folder_name, self.fold.name.split("/")))
 
     @property
     def path(self) -> Path:
@@ -146,6 +144,12 @@ class Job:
         return pd.DataFrame(content["predictions"])
 
 
+def folder_name(name: str) -> str:
+    """A name of a folder for any name: another for each, and none that leads elsewhere."""
+    safe = quote(name, safe=" ,@") if name.strip(".") else f"%{name}"
+    return safe if len(safe) <= 200 else f"{safe[:180]}~{zlib.crc32(safe.encode()):08x}"
+
+
 def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
     """All jobs, and whether to wait for the process that is at work on one.
 
@@ -178,4 +182,4 @@ def json_digest(content: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Job", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]
+__all__ = ["Job", "folder_name", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]

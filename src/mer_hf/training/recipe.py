@@ -373,7 +373,7 @@ def _check_arguments(arguments: TrainingArguments) -> None:
         if not 0 <= getattr(arguments, name) < 1:
             raise RecipeError(f"{name} must be 0 or more and below 1, got {getattr(arguments, name)}")
     if arguments.seed >= 2**31:
-        raise RecipeError(f"seed must be below {2**31}, got {arguments.seed}: larger ones are of drawn tests")
+        raise RecipeError(f"seed must be below 2147483648, got {arguments.seed}; drawn motion has the larger ones")
 
 
 def has_bf16(device: torch.device) -> bool:

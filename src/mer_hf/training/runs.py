@@ -18,7 +18,7 @@ from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
 from mer_hf.evaluation.audit import audit_names, warning_line
-from mer_hf.evaluation.summary import summarise
+from mer_hf.evaluation.summary import headline, summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
@@ -127,7 +127,10 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
             return None
         model = final_model(plan, clips)
     predictions = pd.concat([job.kept() for job in jobs], ignore_index=True) if jobs else None
-    found = {} if predictions is None else summarise(predictions, plan.classes)
+    found = {}
+    if predictions is not None:
+        found = {**summarise(predictions, plan.classes)}
+        found["headline"] = headline(predictions, plan.classes, plan.recipe.average_seeds)
     if plan.recipe.control:
         found["control"] = control_scores(clips, folds, plan.config.num_labels)
     if plan.dataset is None:
@@ -237,6 +240,7 @@ def score(
     trained_on = {subject_name(subject) for subject in recogniser.config.training_subjects or ()}
     found = {
         **summarise(predictions, classes),
+        "headline": headline(predictions, classes),
         **unit_scores(dataset, outputs.action_unit_logits, recogniser.config.action_units),
         "clips_of_training_subjects": sum(subject in trained_on for subject in dataset["subject"]),
     }

@@ -9,6 +9,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirrored
@@ -24,6 +26,7 @@ from mer_hf.rcn.temporal_rcn import TemporalJitter
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.batches import DrawnFields, JointClips, ResidentClips
 from mer_hf.training.clips import Clip
+from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
 from mer_hf.training.recipe import Recipe
 
@@ -140,6 +143,10 @@ class RcnTrainer(Trainer):
         self.remove_callback(PrinterCallback)
         if self.args.disable_tqdm:
             self.remove_callback(ProgressCallback)
+        for callback in self.callback_handler.callbacks:
+            if isinstance(callback, TensorBoardCallback):  # it would name the run after the second, as others do
+                run_name = folder_name(self.args.run_name or "run")
+                callback.logging_dir = str(Path(self.args.output_dir, "tracked", run_name))
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -250,6 +257,9 @@ def finish_tracking(trained: Trained, scores: dict[str, float]) -> None:
     if not trained.trainer.args.report_to:
         return
     trained.trainer.log(dict(scores))
+    for callback in trained.trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.tb_writer is not None:
+            callback.tb_writer.close()
     for name in trained.trainer.args.report_to:
         finish = getattr(sys.modules.get(name), "finish", None)  # wandb and trackio hold one run open a process
         if finish is not None:

@@ -1,0 +1,70 @@
+import datasets
+import pytest
+
+import mer_hf
+from mer_hf.data import DataError, load_dataset
+from mer_hf.drawn.embedded import synthesize
+from mer_hf.errors import MerHfError
+
+
+def test_a_saved_dataset_is_had_by_its_folder(make_clips, tmp_path):
+    make_clips("flow").save_to_disk(tmp_path / "clips")
+    for name in (tmp_path / "clips", str(tmp_path / "clips")):
+        assert load_dataset(name).to_dict() == make_clips("flow").to_dict()
+    assert mer_hf.load_dataset is load_dataset
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data_dir": "x"}, "data_dir is for corpora, and .* is none of"),
+        ({"label_set": "5class"}, "label_set is for corpora"),
+        ({"fps": 50.0}, "fps is for corpora"),
+    ],
+)
+def test_options_of_a_corpus_are_refused_for_a_saved_dataset(make_clips, tmp_path, options, message):
+    make_clips("flow").save_to_disk(tmp_path / "clips")
+    with pytest.raises(DataError, match=message):
+        load_dataset(tmp_path / "clips", **options)
+
+
+def test_what_is_no_dataset_is_explained(make_clips, tmp_path):
+    with pytest.raises(DataError, match="'nonsense' is no corpus and no folder; expected a corpus"):
+        load_dataset("nonsense")
+    with pytest.raises(DataError, match="holds no saved dataset"):
+        load_dataset(tmp_path)
+    make_clips("flow").select([]).save_to_disk(tmp_path / "empty")
+    with pytest.raises(DataError, match="empty or damaged"):
+        load_dataset(tmp_path / "empty")
+    datasets.DatasetDict({"a": make_clips("flow")}).save_to_disk(tmp_path / "splits")
+    with pytest.raises(DataError, match="holds the splits a; name the folder of one"):
+        load_dataset(tmp_path / "splits")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "state.json"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b'{"_data_files": 3, "features": 3}'])
+def test_a_damaged_dataset_is_explained(make_clips, tmp_path, name, content):
+    make_clips("flow").save_to_disk(tmp_path / "clips")
+    (tmp_path / "clips" / name).write_bytes(content)
+    with pytest.raises(MerHfError, match="clips"):
+        load_dataset(tmp_path / "clips")
+
+
+def test_a_dataset_whose_rows_were_cut_off_is_explained(make_clips, tmp_path):
+    make_clips("flow").save_to_disk(tmp_path / "clips")
+    (path,) = (tmp_path / "clips").glob("*.arrow")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(MerHfError, match="clips"):
+        load_dataset(tmp_path / "clips")
+
+
+def test_a_corpus_is_had_at_the_frame_rate_that_is_named(tmp_path):
+    folder = synthesize(tmp_path / "corpus", subjects=1, clips=3, fps=50.0, size=64)
+    assert set(load_dataset("synthetic", folder)["fps"]) == {200.0}
+    clips = load_dataset("synthetic", folder, fps=50.0)
+    assert set(clips["fps"]) == {50.0}
+    assert clips.features["label"].names == ["negative", "positive", "surprise"]
+    with pytest.raises(MerHfError):
+        load_dataset("synthetic", folder, label_set="9class")
+    with pytest.raises(MerHfError):
+        load_dataset("samm", folder)
