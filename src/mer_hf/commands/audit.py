@@ -50,9 +50,9 @@ def _audited(arguments: argparse.Namespace) -> "Audit":
         table = read_predictions(path)
         return Audit(audit_names(table), table.clip_id.nunique())
     if (path / "dataset_info.json").exists():
-        from datasets import load_from_disk
+        from mer_hf.data import load_dataset
 
-        return audit_dataset(load_from_disk(str(path)))
+        return audit_dataset(load_dataset(path))
     raise MerHfError(
         f"{arguments.source} is neither a corpus ({', '.join(CORPORA)}), nor the folder of a saved dataset or of a run"
     )

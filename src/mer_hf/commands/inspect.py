@@ -29,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from mer_hf.inspection import draw, examine
     except ModuleNotFoundError as error:
-        if not error.name.startswith("matplotlib"):
+        if not (error.name or "").startswith("matplotlib"):
             raise
         raise CommandError('the page is drawn with matplotlib: pip install "mer-hf[inspect]"') from error
     sources, _ = as_batch(arguments.video)

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from typing import cast
 
 from transformers import pipeline
 from transformers.utils import logging
@@ -12,7 +13,7 @@ from mer_hf.errors import MerHfError
 from mer_hf.hub.connection import first_line
 from mer_hf.hub.models import model_folder
 from mer_hf.rcn.decoding_rcn import as_batch
-from mer_hf.rcn.pipeline_rcn import TASK
+from mer_hf.rcn.pipeline_rcn import TASK, Answer
 
 DESCRIPTION = """\
 Print the labels of each video with their scores, the likeliest first. A video is a file or an http(s) address, cut to
@@ -42,20 +43,22 @@ def run(arguments: argparse.Namespace) -> int:
     given = {name: value for name, value in options.items() if value is not None}
     folder = model_folder(arguments.model)
     try:
+        # ty: ignore[no-matching-overload] - the overloads name transformers' own tasks
         classify = pipeline(TASK, model=folder, on_error="return", **given)
     except Exception as error:  # whatever a file raises that was cut off, tampered with, or is of something else
         raise CommandError(f"--model {arguments.model} is no model that can be loaded: {first_line(error)}") from error
     status = 0
     for source in sources:
-        name = source if isinstance(source, str) else f"{source[0]} ... {source[-1]}"
-        answer = classify(source)
+        names = [source] if isinstance(source, str) else cast(list[str], source)
+        name = names[0] if isinstance(source, str) else f"{names[0]} ... {names[-1]}"
+        answer: Answer = classify(source)
         if isinstance(answer, MerHfError):  # the other videos are still worth their answer
             status = 2
         print_answer(name, answer, arguments.json)
     return status
 
 
-def print_answer(name: str, answer: list[dict[str, object]] | MerHfError, as_json: bool) -> None:
+def print_answer(name: str, answer: Answer, as_json: bool) -> None:
     """Print what is said of a video, or what is wrong with it."""
     if isinstance(answer, MerHfError):
         print(f"mer-hf: {answer}", file=sys.stderr)

@@ -4,6 +4,9 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+
+from datasets import Dataset
 
 from mer_hf.commands import CommandError
 from mer_hf.data import load_dataset
@@ -34,10 +37,11 @@ def run(argv: Sequence[str]) -> int:
         raise CommandError(f"{recipe.dataset} holds ready inputs; there is nothing to prepare")
     plan = make_plan(recipe, arguments, clips)
     started = time.monotonic()
-    prepared = prepare(plan.dataset, plan.processor, recipe.num_proc or os.cpu_count())
+    dataset = cast(Dataset, plan.dataset)
+    prepared = prepare(dataset, plan.processor, recipe.num_proc or os.cpu_count())
     folder = Path(prepared.cache_files[0]["filename"]).parent
     print(f"{len(prepared)} clips of {recipe.dataset} are prepared ({time.monotonic() - started:.1f} s), in {folder}")
-    for clip, problems in zip(plan.dataset["clip_id"], prepared["problems"], strict=True):
+    for clip, problems in zip(dataset["clip_id"], prepared["problems"], strict=True):
         if problems:
             print(f"{clip}: {'; '.join(problems)}")
     return 0

@@ -56,7 +56,7 @@ def _pictures(folder: Path, clips: set[str]) -> dict[str, bytes]:
     """
     import cv2
     import numpy as np
-    from datasets import load_from_disk
+    from datasets import Dataset, load_from_disk
 
     from mer_hf.corpora.licence import check_publishable
 
@@ -64,6 +64,8 @@ def _pictures(folder: Path, clips: set[str]) -> dict[str, bytes]:
         dataset = load_from_disk(str(folder))
     except (FileNotFoundError, ValueError) as error:
         raise MerHfError(f"--pictures {folder} is no saved dataset: {error}") from error
+    if not isinstance(dataset, Dataset):
+        raise MerHfError(f"--pictures {folder} holds the splits {', '.join(map(str, dataset))}; name the folder of one")
     if not {"clip_id", "frames"} <= {*dataset.column_names}:
         raise MerHfError(f"--pictures {folder} has no clip_id and frames; it has {', '.join(dataset.column_names)}")
     check_publishable(dataset)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from transformers import TrainingArguments, pipeline
 
@@ -31,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
     outcome = train_parsed(recipe, arguments)
     if outcome is None:  # one of several processes, and not the first
         return 0
-    folder = outcome.save(arguments.output_dir)
+    folder = outcome.save(cast(str, arguments.output_dir))
     print("\n".join(["", *score_lines(outcome), "", f"model and results.json are in {folder}"]))
     if not recipe.is_drawn:
         print(recommendation(outcome))
@@ -63,7 +64,7 @@ def score_lines(outcome: Outcome) -> list[str]:
 def recommendation(outcome: Outcome) -> str:
     """What to make of so many subjects, where the model in the package names the same classes; empty otherwise."""
     subjects, config = outcome.record["counts"]["subjects"], outcome.model.config
-    if config.connectivity != "geometric" or set(config.id2label.values()) != set(DRAWN_CLASSES):
+    if config.connectivity != "geometric" or set(config.class_names()) != set(DRAWN_CLASSES):
         return ""
     if subjects < ENOUGH_SUBJECTS:
         return (
@@ -78,9 +79,14 @@ def recommendation(outcome: Outcome) -> str:
 
 def push_trained(folder: Path, arguments: TrainingArguments) -> None:
     """Push the model of a finished run as its training arguments say."""
-    options = {"private": bool(arguments.hub_private_repo), "revision": arguments.hub_revision}
     try:
-        pushed = push(pack(folder), arguments.hub_model_id, token=arguments.hub_token, **options)
+        pushed = push(
+            pack(folder),
+            cast(str, arguments.hub_model_id),
+            token=arguments.hub_token,
+            private=bool(arguments.hub_private_repo),
+            revision=arguments.hub_revision,
+        )
     except HubError as error:
         raise RunError(f"the model is whole in {folder}, `mer-hf push` can send it later; {error}") from error
     print(pushed.url if pushed.is_new else f"nothing has changed since {pushed.url}")
@@ -90,5 +96,6 @@ def classify_example(model: Path, video: Path) -> None:
     """Show the way back in: the saved folder, the pipeline, and a video of somebody the model has not seen."""
     shown = write_example(video)
     print(f"\n{video}: a new face that shows a {shown} micro-expression\npipeline({TASK!r}, model={str(model)!r}) says")
-    for label in pipeline(TASK, model=str(model))(video):
+    classify = pipeline(TASK, model=str(model))  # ty: ignore[no-matching-overload] - they name transformers' own tasks
+    for label in classify(video):
         print(f"  {label['label']:10}  {label['score']:.4f}")

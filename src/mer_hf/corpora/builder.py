@@ -136,9 +136,7 @@ class CorpusBuilder(Declaration, datasets.GeneratorBasedBuilder):
         # a list among the arguments is what `datasets` deals out to its processes
         return [datasets.SplitGenerator(name=str(datasets.Split.TRAIN), gen_kwargs={"rows": self.rows})]
 
-    def _generate_examples(  # ty: ignore[incompatible-method-override] - `datasets` calls it with the `gen_kwargs` above
-        self, rows: list[dict[str, object]]
-    ) -> Iterator[tuple[str, dict[str, object]]]:
+    def _generate_examples(self, rows: list[dict[str, object]]) -> Iterator[tuple[str, dict[str, object]]]:
         for row in rows:
             yield str(row["clip_id"]), row
 

@@ -12,6 +12,7 @@ import pandas as pd
 from mer_hf.evaluation.predictions import SCORE
 from mer_hf.metrics import (
     SCORES,
+    Metric,
     confusion_by_subject,
     drawn_subjects,
     interval_of_draws,
@@ -23,7 +24,7 @@ DRAWS = 2000
 """How often subjects are drawn for an interval, as in `subject_bootstrap`."""
 
 
-TITLES = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
+TITLES: dict[Metric, str] = {"uf1": "UF1", "uar": "UAR", "accuracy": "accuracy"}
 
 
 class Scored(TypedDict, total=False):

@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import cast
 
 from mer_hf.hub.cards import Json, without_paths, write_card
 from mer_hf.hub.connection import HubError, first_line
@@ -221,7 +222,8 @@ def _loading_problems(folder: Path) -> list[str]:
     """What keeps the model and the processor from loading."""
     problems = []
     try:
-        _, info = RcnForVideoClassification.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+        loaded = RcnForVideoClassification.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
+        _, info = cast(tuple[RcnForVideoClassification, dict[str, set]], loaded)
         for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
             if info[what]:
                 problems.append(f"the weights do not fit config.json: {what} {', '.join(map(str, info[what]))}")

@@ -109,11 +109,11 @@ SHARED = ("connectivity", "num_frames", "num_channels", "image_size", "id2label"
 """Fields that the members of an ensemble have in common: they see the same clips, and name the same classes."""
 
 
-def _is_count(value: Any, most: int, least: int = 1) -> bool:
+def _is_count(value: object, most: int, least: int = 1) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
-def _is_of_kind(value: Any, kind: str) -> bool:
+def _is_of_kind(value: object, kind: str) -> bool:
     """Whether an argument of a backbone is of a kind that `BACKBONE_KWARGS` names."""
     most = LIMITS["layers" if kind in ("depth", "depths") else "width"]
     if kind == "switch":
@@ -127,7 +127,7 @@ def _is_of_kind(value: Any, kind: str) -> bool:
     return _is_count(value, most, least=0 if kind == "padding" else 1)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value of a file from elsewhere, at a length that a message can hold."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
@@ -252,7 +252,7 @@ class RcnConfig(PreTrainedConfig):
     members: list[dict] | tuple[dict, ...] | None = None
     votes: list[float] | tuple[float, ...] | None = None
 
-    def __post_init__(self, **kwargs: Any) -> None:
+    def __post_init__(self, **kwargs: object) -> None:
         """Refuse what the classes above would act on before anything is validated.
 
         `custom_pipelines` is taken only where this file came with a model: `pipeline()` follows it before it looks
@@ -291,8 +291,8 @@ class RcnConfig(PreTrainedConfig):
         for name in ("members", "action_units", "section_pools", "out_indices"):
             if getattr(self, name) is not None and not len(getattr(self, name)):
                 raise MerHfError(f"{name} must have an entry, got an empty list")
-        if not 1 <= self.num_labels <= LIMITS["labels"]:
-            raise MerHfError(f"there must be 1 to {LIMITS['labels']} labels (see LIMITS), got {self.num_labels}")
+        if not 1 <= (labels := len(self.class_names())) <= LIMITS["labels"]:
+            raise MerHfError(f"there must be 1 to {LIMITS['labels']} labels (see LIMITS), got {labels}")
         if len(self.image_size) != 2:
             raise MerHfError(f"image_size must be [height, width] in pixels, got {_shown(self.image_size)}")
         if (values := self.num_frames * self.num_channels * math.prod(self.image_size)) > LIMITS["values"]:
@@ -355,10 +355,10 @@ class RcnConfig(PreTrainedConfig):
 
     def validate_members(self) -> None:
         """Refuse members of another kind than an ensemble can have, each by its own fields."""
-        if len(self.members or ()) > LIMITS["members"]:
-            raise MerHfError(f"{len(self.members)} members are more than {LIMITS['members']} (LIMITS['members'])")
-        if self.votes is not None and len(self.votes) != len(self.members or ()):
-            raise MerHfError(f"votes has {len(self.votes)} entries for {len(self.members or ())} members")
+        if (count := len(self.members or ())) > LIMITS["members"]:
+            raise MerHfError(f"{count} members are more than {LIMITS['members']} (LIMITS['members'])")
+        if self.votes is not None and len(self.votes) != count:
+            raise MerHfError(f"votes has {len(self.votes)} entries for {count} members")
         if self.votes is not None and not (min(self.votes) > 0 and abs(sum(self.votes) - 1) < 1e-6):
             raise MerHfError(f"votes must be above 0 and sum to 1, got {_shown(self.votes)}")
         for number, changes in enumerate(self.members or ()):
@@ -370,7 +370,11 @@ class RcnConfig(PreTrainedConfig):
             except MerHfError as error:
                 raise MerHfError(f"members[{number}]: {error}") from error
 
-    def differences(self, other: "RcnConfig") -> dict[str, Any]:
+    def class_names(self) -> list[str]:
+        """The names of the classes, in the order of the logits."""
+        return [*(self.id2label or {}).values()]
+
+    def differences(self, other: "RcnConfig") -> dict[str, object]:
         """The fields, the labels among them, in which another configuration is of another kind, and what they are."""
         # as written to a file, where tuples are lists
         names = sorted({*MEMBER_FIELDS, *SHARED})
@@ -395,7 +399,7 @@ class RcnConfig(PreTrainedConfig):
         return list(self.votes or [1 / count] * count)
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> "RcnConfig":
+    def preset(cls, name: str, **overrides: object) -> "RcnConfig":
         """A published setting by name, with fields changed at will.
 
         Args:
@@ -413,25 +417,27 @@ class RcnConfig(PreTrainedConfig):
         unknown = sorted(set(overrides) - known)
         if unknown:
             raise MerHfError(f"a configuration has no fields {unknown}; see the list in RcnConfig's docstring")
-        return cls(**{**PRESETS[name], **overrides})
+        chosen: dict[str, Any] = {**PRESETS[name], **overrides}
+        return cls(**chosen)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> "RcnConfig":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: object) -> "RcnConfig":
         """Read a configuration, as transformers does.
 
         Raises:
             MerHfError: where the file is no configuration of this kind; it names the file and the field.
             OSError: where it cannot be had.
         """
+        options: dict[str, Any] = kwargs
         try:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
         except OSError:
             raise
         except Exception as error:  # whatever transformers raises over what others wrote
             raise MerHfError(f"the configuration of {pretrained_model_name_or_path}: {_reason(error)}") from error
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> "RcnConfig":
         """A configuration of what a file says; what a configuration cannot say is left out, with a warning.
 
         Raises:
@@ -461,7 +467,7 @@ class RcnConfig(PreTrainedConfig):
                 changes["backbone_kwargs"].pop("pretrained", None)  # of earlier versions; the weights lie beside
         return allowed
 
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: object) -> None:
         """Save the configuration, as transformers does; it names no code but that which lies beside it.
 
         What else `auto_map` or `custom_pipelines` of a file from elsewhere named is left out of the new file.

@@ -16,16 +16,18 @@ import time
 import urllib.error
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import av
 import cv2
 import numpy as np
 import torch
+from av.container import InputContainer
+from av.stream import Disposition
 
 from .sources_rcn import (
     BUDGET,
@@ -33,6 +35,7 @@ from .sources_rcn import (
     Budget,
     Video,
     VideoError,
+    VideoSource,
     as_batch,
     as_shown,
     file_of,
@@ -79,6 +82,15 @@ FULL_RANGE = 2
 """FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; otherwise it runs from 16 to 235."""
 EXPANSION = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 """Luma from 16..235 to 0..255."""
+
+
+@runtime_checkable
+class SupportsRead(Protocol):
+    """What is read like an open file."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -145,10 +157,10 @@ class _Log:
         self.first = seconds if self.frames == 0 else self.first
         self.frames, self.last = self.frames + 1, seconds
 
-    def announce(self, stream: Any, container: Any) -> None:
+    def announce(self, stream: av.VideoStream, container: InputContainer) -> None:
         """Note what the header says of the length; the container's duration only where no other stream is longer."""
         self.announced_frames = stream.frames or None
-        if stream.duration is not None:
+        if stream.duration is not None and stream.time_base is not None:
             self.announced = float(stream.duration * stream.time_base)
         elif container.duration is not None and len(container.streams) == 1:
             self.announced = container.duration / av.time_base
@@ -210,7 +222,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def load_video(source: Any, fps: float | None = None, budget: Budget = BUDGET) -> Video:
+def load_video(source: VideoSource, fps: float | None = None, budget: Budget = BUDGET) -> Video:
     """Decode one video into memory, in colour: what `stream_video` gives, together.
 
     Args:
@@ -237,7 +249,7 @@ def load_video(source: Any, fps: float | None = None, budget: Budget = BUDGET) -
 
 
 def stream_video(
-    source: Any,
+    source: VideoSource,
     fps: float | None = None,
     grey: bool = False,
     start: float | None = None,
@@ -253,15 +265,8 @@ def stream_video(
     is taken; a cover image is none.
 
     Args:
-        source: One video, as `as_batch` says:
-            - a path (str or Path), an http(s) URL, bytes, an open binary file, or `{"path", "bytes"}`: a video file, or
-              an image file of several pictures.
-            - a uint8 array or tensor of one video: (T, H, W) or (T, H, W, C) with C in 1, 3, 4; a tensor may be
-              (T, C, H, W) too.
-            - a list of its pictures: PIL images, uint8 arrays, paths, or `{"path", "bytes"}`, all equally large; or the
-              folder of its image files. Files are taken in the order of their numbers.
-            - a `Video`.
-            Grey becomes RGB by repetition where colour is wanted; alpha is dropped.
+        source: One video in any form that `as_batch` lists. Arrays and tensors are uint8; the pictures of a list or
+            folder are equally large. Grey becomes RGB by repetition where colour is wanted; alpha is dropped.
         fps: Frames per second. Where it is given it replaces the times of the container, for the files of high-speed
             cameras are often written at 25 or 30. Without it, arrays and lists are taken at `DEFAULT_FPS`.
         grey: Whether luma is wanted, which is faster; of a video file it is that of the file, without a way over RGB.
@@ -309,7 +314,7 @@ def stream_video(
             warnings.warn(f"{wanted.name}: {text}", stacklevel=2)
 
 
-def _check_times(fps: Any, start: Any, end: Any) -> None:
+def _check_times(fps: float | None, start: float | None, end: float | None) -> None:
     for name, value, lowest in (("fps", fps, "above 0"), ("start", start, "0 or more"), ("end", end, "above 0")):
         if value is None:
             continue
@@ -321,7 +326,7 @@ def _check_times(fps: Any, start: Any, end: Any) -> None:
         raise VideoError(f"end is {end:g} s and start {start:g} s; the end comes after the start")
 
 
-def _frames(source: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
+def _frames(source: VideoSource, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """All frames of a source with their times; those of a file only from about the start that is wanted on."""
     file = file_of(source)
     if isinstance(source, Video):
@@ -343,7 +348,7 @@ def _at_default_rate(frames: Iterator[np.ndarray]) -> Iterator[tuple[np.ndarray,
     return ((frame, index / DEFAULT_FPS) for index, frame in enumerate(frames))
 
 
-def _from_list(pictures: list[Any], wanted: _Wanted, log: _Log) -> Iterator[np.ndarray]:
+def _from_list(pictures: Sequence[object], wanted: _Wanted, log: _Log) -> Iterator[np.ndarray]:
     wanted.check_length(len(pictures), DEFAULT_FPS)
     if missing := missing_frames(pictures):
         log.notes.append(missing)
@@ -360,7 +365,7 @@ def _is_folder(path: str | Path) -> bool:
 # --- frames that are to be decoded ---
 
 
-def _from_file(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
+def _from_file(file: object, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An encoded video wherever it lies -> frames with their times."""
     if is_address(file):
         yield from _decode(io.BytesIO(_download(file, wanted.budget.bytes)), wanted, log)
@@ -370,7 +375,7 @@ def _from_file(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarr
             yield from _decode(opened, wanted, log)
     elif isinstance(file, bytes | bytearray | memoryview):
         yield from _decode(io.BytesIO(file), wanted, log)
-    elif hasattr(file, "read"):
+    elif isinstance(file, SupportsRead):
         yield from _decode(io.BytesIO(_read_open(file, wanted.budget.bytes)), wanted, log)
     else:
         raise VideoError(
@@ -394,7 +399,7 @@ def _check_file(path: Path) -> None:
         raise VideoError(f"{path} is empty (0 bytes)")
 
 
-def _read_open(file: Any, limit: int) -> bytes:
+def _read_open(file: SupportsRead, limit: int) -> bytes:
     name = f"the open file {name_of(file) or ''}".rstrip()
     try:
         data = file.read(limit + 1)
@@ -435,7 +440,7 @@ def _download(url: str, limit: int) -> bytes:
     return data
 
 
-def _read_limited(response: Any, url: str, limit: int) -> bytes:
+def _read_limited(response: SupportsRead, url: str, limit: int) -> bytes:
     data, deadline = bytearray(), time.monotonic() + DOWNLOAD_DEADLINE
     while chunk := response.read(2**20):
         data += chunk
@@ -446,13 +451,13 @@ def _read_limited(response: Any, url: str, limit: int) -> bytes:
     return bytes(data)
 
 
-def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
+def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An open file -> frames with their times, from 0."""
     name, budget, shape, previous = wanted.name, wanted.budget, None, None
     options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
     options["max_pixels"] = str(max(PROBED, 2 * budget.pixels))  # rows and columns are coded in whole blocks
     try:
-        with av.open(file, options=options, metadata_errors="replace") as container:
+        with av.open(file, "r", options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, name, log)
             budget.check_size(stream.codec_context.width, stream.codec_context.height, name)
             stream.codec_context.thread_count = 1  # clips are short, and callers decode several at once
@@ -483,15 +488,18 @@ def _decode(file: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray,
         raise VideoError(name + reason) from log.broken
 
 
-def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[tuple[av.VideoFrame, float | None]]:
+def _timed(
+    container: InputContainer, stream: av.VideoStream, wanted: _Wanted, log: _Log
+) -> Iterator[tuple[av.VideoFrame, float | None]]:
     """Decoded frames with seconds from the first one of the file, from a key frame before the start that is wanted."""
     frames = _decoded(container, stream, log)
     frame = next(frames, None)
     if frame is None:
         return
     origin = frame.time
-    if wanted.start > 0 and wanted.fps is None and origin is not None and _has_index(container):
-        container.seek(int((origin + wanted.start) / stream.time_base), stream=stream)
+    tick = stream.time_base
+    if wanted.start > 0 and wanted.fps is None and origin is not None and tick and _has_index(container):
+        container.seek(int((origin + wanted.start) / tick), stream=stream)
         frames = _decoded(container, stream, log)
         landed = next(frames, None)
         if landed is None or landed.time is None or landed.time > origin + wanted.start:
@@ -504,11 +512,11 @@ def _timed(container: Any, stream: Any, wanted: _Wanted, log: _Log) -> Iterator[
         frame = next(frames, None)
 
 
-def _has_index(container: Any) -> bool:
+def _has_index(container: InputContainer) -> bool:
     return container.format.name.split(",")[0] in SEEKABLE
 
 
-def _decoded(container: Any, stream: Any, log: _Log) -> Iterator[av.VideoFrame]:
+def _decoded(container: InputContainer, stream: av.VideoStream, log: _Log) -> Iterator[av.VideoFrame]:
     """Decoded frames; pieces that cannot be decoded are counted and passed over."""
     for packet in container.demux(stream):
         try:
@@ -536,7 +544,7 @@ def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], w
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:
-        a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+        a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
         image = as_shown(image, a, b, c, d) if a or b or c or d else image
     return image
 
@@ -564,14 +572,15 @@ def _luma(frame: av.VideoFrame) -> np.ndarray:
     if frame.format.name not in LUMA_FORMATS:
         return cv2.cvtColor(frame.to_ndarray(format="rgb24"), cv2.COLOR_RGB2GRAY)
     plane = frame.planes[0]
-    luma = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+    data = np.frombuffer(plane, np.uint8)  # ty: ignore[no-matching-overload] - a buffer, which PyAV does not declare
+    luma = data.reshape(plane.height, plane.line_size)[:, : plane.width]
     full = frame.color_range == FULL_RANGE or frame.format.name.startswith(("yuvj", "gray"))
     return luma.copy() if full else cv2.LUT(luma, EXPANSION)
 
 
-def _video_stream(container: Any, name: str, log: _Log) -> Any:
+def _video_stream(container: InputContainer, name: str, log: _Log) -> av.VideoStream:
     """The largest moving picture; a cover image of an audio file, or a strip of thumbnails, is none."""
-    kinds = av.stream.Disposition
+    kinds = Disposition
     still = kinds.attached_pic | kinds.timed_thumbnails | kinds.still_image
     streams = [stream for stream in container.streams.video if not stream.disposition & still]
     if not streams:

@@ -15,10 +15,11 @@ thread reads them when it first needs them.
 import hashlib
 import math
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -114,7 +115,7 @@ class ClipFace:
 # --- transforms ---
 
 
-def similarity(places: np.ndarray, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def similarity(places: np.ndarray, points: np.ndarray, weights: Sequence[float] | np.ndarray) -> np.ndarray:
     """The similarity transform from places to points with the least weighted squares (Umeyama, PAMI 1991).
 
     In the plane it is a complex factor and a complex summand, which leave no room for reflections.
@@ -211,7 +212,7 @@ _THREAD = threading.local()  # a network of OpenCV serves one thread at a time; 
 
 def _forward(folder: Path, name: str, outputs: tuple[str, str], picture: np.ndarray, black: float) -> list[np.ndarray]:
     """Outputs of a network for a grey or RGB picture, uint8, whose levels it takes from `black` to 1."""
-    nets = _THREAD.__dict__
+    nets: dict[tuple[Path, str], cv2.dnn.Net] = cast(dict, vars(_THREAD))
     if (folder, name) not in nets:
         nets[folder, name] = _read_net(folder / name)
     if picture.ndim == 2:
@@ -424,6 +425,57 @@ def _alike(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield frame
 
 
+def _measure(opening: Sequence[np.ndarray], align: str, problems: _Problems, folder: Path) -> dict[int, Face]:
+    """The face in a few of the first frames, by their indices, spread evenly."""
+    faces: dict[int, Face] = {}
+    known = None
+    for index in np.unique(np.linspace(0, len(opening) - 1, LOOKS).round().astype(int)).tolist():
+        if face := _look(opening[index], index, known if align == "mesh" else None, problems, folder):
+            known = faces[index] = face
+    return faces
+
+
+def _box_crop(faces: Iterable[Face], height: int, width: int, margin: float) -> np.ndarray:
+    """As `crop_matrix`, around the detector's boxes."""
+    left, top, right, bottom = np.median([face.box for face in faces], axis=0)
+    side = (1 + 2 * margin) * max(right - left, bottom - top)
+    return _square(((left + right) / 2, (top + bottom) / 2), side, height, width)
+
+
+def _opening(frames: Iterator[np.ndarray], fps: float, held: int) -> list[np.ndarray]:
+    """The frames of the first half second, or as many of them as may be held."""
+    first = next(frames, None)
+    if first is None:
+        raise VideoError("the video has no frames")
+    waiting = min(math.ceil(LOOK_SECONDS * fps), WAITING, max(1, held // first.nbytes))
+    return [first, *islice(frames, waiting - 1)]
+
+
+def _watched(
+    frames: Iterator[np.ndarray],
+    looked: int,
+    known: Face,
+    clip: np.ndarray,
+    fps: float,
+    problems: _Problems,
+    folder: Path,
+) -> Iterator[np.ndarray]:
+    """Frames as they come; the face is looked at about twice a second, and in the last of them.
+
+    `looked` is the index of the frame before the first, `known` the face there, `clip` the transform of the clip.
+    """
+    index, period = looked, math.ceil(CHECK_SECONDS * fps)
+    following = next(frames, None)
+    while following is not None:
+        frame, following, index = following, next(frames, None), index + 1
+        if index - looked == period or following is None:
+            looked = index
+            if face := _look(frame, index, known, problems, folder):
+                _check(face, frame, index, clip, problems)
+                known = face
+        yield frame
+
+
 def align_clip(
     frames: Iterable[np.ndarray],
     fps: float,
@@ -450,17 +502,15 @@ def align_clip(
         problems: `raise` them, or `flag` them: then the crops are the best there are, the centred square where there
             is no face, and `ClipFace.problems` says what is wrong.
         folder: where the models lie.
-        held: bytes of full-size frames that may be held; where it is less than half a second, the face is measured in
-            fewer frames.
+        held: bytes of full-size frames that may be held; for less than half a second, the face is measured in fewer.
 
     Returns:
         The crops, (T, height, width) or (T, height, width, 3) uint8, and how they were made.
 
     Raises:
-        FaceError: there is no face, or another one of comparable size; it is too small, cut off by the border, or
-            moves too far.
+        FaceError: no face, or another of comparable size; it is too small, cut off by the border, or moves too far.
         VideoError: there are no frames, or not of one shape, or not of the above.
-        ValueError: for any other argument outside of the above.
+        MerHfError: for any other argument outside of the above.
         OSError: if a model is missing or altered.
     """
     if align not in ALIGNMENTS or problems not in PROBLEMS:
@@ -469,43 +519,23 @@ def align_clip(
         raise MerHfError(f"fps is above 0, margin 0 or more, a size 1 or more; got {fps}, {margin}, {height, width}")
     found = _Problems(problems, fps)
     frames = _alike(frames)
-    head = list(islice(frames, 1))
-    if not head:
-        raise VideoError("the video has no frames")
-    waiting = min(math.ceil(LOOK_SECONDS * fps), WAITING, max(1, held // head[0].nbytes))
-    head += islice(frames, waiting - 1)
-
-    known, faces = None, {}
-    if align != "none":
-        for index in np.unique(np.linspace(0, len(head) - 1, LOOKS).round().astype(int)).tolist():
-            if face := _look(head[index], index, known if align == "mesh" else None, found, folder):
-                known = faces[index] = face
-    clip = face_transform(np.median([face.landmarks for face in faces.values()], axis=0)) if faces else None
-    if not faces:
-        rows, columns = head[0].shape[:2]
-        crop = _square(((columns - 1) / 2, (rows - 1) / 2), min(rows, columns), height, width)
-    elif align == "mesh":
-        crop = crop_matrix(clip, height, width, margin)
+    opening = _opening(frames, fps, held)
+    faces = {} if align == "none" else _measure(opening, align, found, folder)
+    if faces:
+        clip = face_transform(np.median([face.landmarks for face in faces.values()], axis=0))
+        if align == "mesh":
+            crop = crop_matrix(clip, height, width, margin)
+        else:
+            crop = _box_crop(faces.values(), height, width, margin)
+        for index, face in faces.items():
+            _check(face, opening[index], index, clip, found)
+        frames = _watched(frames, len(opening) - 1, [*faces.values()][-1], clip, fps, found, folder)
     else:
-        left, top, right, bottom = np.median([face.box for face in faces.values()], axis=0)
-        side = (1 + 2 * margin) * max(right - left, bottom - top)
-        crop = _square(((left + right) / 2, (top + bottom) / 2), side, height, width)
-    for index, face in faces.items():
-        _check(face, head[index], index, clip, found)
-
-    crops = [warp(frame, crop, height, width) for frame in head]
-    looked, period = len(head) - 1, math.ceil(CHECK_SECONDS * fps)
-    head.clear()  # from here on, frames are cropped as they come
-    following = next(frames, None)
-    while following is not None:
-        frame, following = following, next(frames, None)
-        crops.append(warp(frame, crop, height, width))
-        index = len(crops) - 1
-        if known and (index - looked == period or following is None):
-            looked = index
-            if face := _look(frame, index, known, found, folder):
-                _check(face, frame, index, clip, found)
-                known = face
+        rows, columns = opening[0].shape[:2]
+        clip, crop = None, _square(((columns - 1) / 2, (rows - 1) / 2), min(rows, columns), height, width)
+    crops = [warp(frame, crop, height, width) for frame in opening]
+    opening.clear()  # from here on, frames are cropped as they come
+    crops += [warp(frame, crop, height, width) for frame in frames]
     return np.stack(crops), ClipFace(clip, crop, next(iter(faces.values()), None), tuple(found.texts.values()))
 
 

@@ -10,14 +10,16 @@ pixel_values_videos (B, T, C, H, W)
 
 import copy
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, cast
 
 import timm
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
+from timm.models import FeatureInfo
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import PreTrainedModel
@@ -42,10 +44,10 @@ class RcnBackbone(nn.Module):
         self.config = config
         self.model = self.build()
         self.levels = slice(-1, None) if config.out_indices is None else slice(None)
-        self.num_channels = sum(self.model.feature_info.channels()[self.levels])
+        self.num_channels = sum(cast(FeatureInfo, self.model.feature_info).channels()[self.levels])
         self.is_empty = any(parameter.is_meta for parameter in self.model.parameters())
         for module in self.model.modules():
-            module.initialises_itself = True
+            module.initialises_itself = True  # ty: ignore[invalid-assignment] - torch's annotation knows modules alone
 
     def build(self, pretrained: bool = False) -> nn.Module:
         """Timm's model, with the initial weights of its own code, or with those that timm publishes.
@@ -54,7 +56,7 @@ class RcnBackbone(nn.Module):
             MerHfError: where timm cannot build it, or has no such weights.
         """
         config = self.config
-        kwargs = dict(config.backbone_kwargs or {})
+        kwargs: dict[str, Any] = dict(config.backbone_kwargs or {})
         if config.backbone in ("rcn_stem", "strcn_stem"):
             kwargs = {"ceil_mode": config.ceil_mode, **kwargs}
         if config.out_indices is not None:
@@ -91,7 +93,7 @@ class RcnBackbone(nn.Module):
             MerHfError: where the network has no way to do so.
         """
         try:
-            self.model.set_grad_checkpointing(enable)
+            cast(Callable[[bool], None], self.model.set_grad_checkpointing)(enable)
         except (AssertionError, AttributeError) as error:
             if enable:
                 raise MerHfError(f"backbone {self.config.backbone!r} has no gradient checkpointing") from error
@@ -265,12 +267,13 @@ class RecurrentSection(GradientCheckpointingLayer):
 def _pause_in_backward(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
     """Keep a batch normalisation from counting a batch again, whose activations are computed a second time."""
     if torch._C._current_graph_task_id() != -1:  # a backward pass is under way
-        norm.paused_momentum, norm.momentum = norm.momentum, 0.0
+        norm.paused_momentum = norm.momentum  # ty: ignore[invalid-assignment] - torch's annotation knows modules alone
+        norm.momentum = 0.0
 
 
 def _go_on(norm: _BatchNorm, inputs: tuple[Tensor, ...], outputs: Tensor) -> None:
     if hasattr(norm, "paused_momentum"):
-        norm.momentum = norm.paused_momentum
+        norm.momentum = cast(float | None, norm.paused_momentum)
         del norm.paused_momentum
         if norm.training and norm.num_batches_tracked is not None:
             norm.num_batches_tracked -= 1
@@ -279,10 +282,11 @@ def _go_on(norm: _BatchNorm, inputs: tuple[Tensor, ...], outputs: Tensor) -> Non
 class RcnPreTrainedModel(PreTrainedModel):
     """What the models have in common: configuration, initial weights, gradient checkpointing."""
 
+    config: RcnConfig
     config_class = RcnConfig
     base_model_prefix = "rcn"
     main_input_name = "pixel_values_videos"
-    input_modalities = ("video",)
+    input_modalities = ("video",)  # ty: ignore[invalid-assignment] - a tuple in transformers' own models too
     supports_gradient_checkpointing = True
     accepts_loss_kwargs = True  # the loss is divided by the clips of a whole step, `num_items_in_batch`
 
@@ -297,7 +301,9 @@ class RcnPreTrainedModel(PreTrainedModel):
         super().post_init()
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: object, **kwargs: object
+    ) -> Self:
         """Load a model, as transformers does but from safetensors alone, and on CPUs into memory of its own.
 
         Weights that are mapped from a file begin at odd addresses, for which some CPU kernels add in another order: the
@@ -307,10 +313,9 @@ class RcnPreTrainedModel(PreTrainedModel):
             MerHfError: where the configuration cannot be used, or the weights are damaged or do not fit it.
             OSError: where a file cannot be had.
         """
+        options: dict[str, Any] = {"use_safetensors": True, **kwargs}
         try:
-            loaded = super().from_pretrained(
-                pretrained_model_name_or_path, *args, **{"use_safetensors": True, **kwargs}
-            )
+            loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **options)
         except MerHfError as error:
             if str(pretrained_model_name_or_path) in str(error):
                 raise
@@ -335,7 +340,7 @@ class RcnPreTrainedModel(PreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         # of code outside of transformers, it asks this for modules with weights or buffers of their own, and no others
         if hasattr(module, "init_non_persistent_buffers"):  # which are not saved, and are lost in a meta load
-            module.init_non_persistent_buffers()
+            cast(Callable[[], None], module.init_non_persistent_buffers)()
         elif getattr(module, "initialises_itself", False):
             return
         elif isinstance(module, nn.Conv2d):
@@ -348,7 +353,7 @@ class RcnPreTrainedModel(PreTrainedModel):
         else:
             super()._init_weights(module)
 
-    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         for hook in self.norm_hooks:
             hook.remove()
         self.norm_hooks = []
@@ -358,7 +363,7 @@ class RcnPreTrainedModel(PreTrainedModel):
             elif isinstance(module, _BatchNorm) and enable:
                 self.norm_hooks.append(module.register_forward_pre_hook(_pause_in_backward))
                 self.norm_hooks.append(module.register_forward_hook(_go_on, always_call=True))
-        super()._set_gradient_checkpointing(enable, **kwargs)
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
 
 
 def check_weights(model: nn.Module) -> None:
@@ -441,7 +446,7 @@ class RcnModel(RcnPreTrainedModel):
         class_weights: Tensor | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> BaseModelOutputWithPooling | tuple[Tensor | tuple[Tensor, ...], ...]:
         """Features of a batch of clips.
 
@@ -467,12 +472,12 @@ class RcnModel(RcnPreTrainedModel):
         """
         config = self.config
         record = [] if (config.output_hidden_states if output_hidden_states is None else output_hidden_states) else None
-        attention = None if class_weights is None else self.config.attention
+        attention = self.config.attention
         pictures = self.arrange(pixel_values_videos)
         maps = self.backbone(pictures.flatten(0, 1))
         if self.neck is not None:
             maps = self.neck(maps)
-        if attention == "stem":
+        if attention == "stem" and class_weights is not None:
             maps = attend(maps, pictures[:, 0], class_weights.mean(1, keepdim=True))
         stem_maps = maps
         maps = unfold(maps, pictures.shape[1], record)
@@ -480,7 +485,7 @@ class RcnModel(RcnPreTrainedModel):
             maps = section(maps, class_weights if attention == "state" else None, record)
         last = maps.squeeze(1) if maps.shape[1] == 1 else maps.mean(1)
         pooled = grid_average(last, self.config.grid_size)
-        if attention == "output":
+        if attention == "output" and class_weights is not None:
             pooled = attend(pooled, stem_maps, class_weights)
         hidden_states = None if record is None else tuple(record)
         output = BaseModelOutputWithPooling(last, pooled.flatten(1), hidden_states)
@@ -519,8 +524,8 @@ def mean_units(logits: Sequence[Tensor | None], votes: Sequence[float]) -> Tenso
     known = [(each, vote) for each, vote in zip(logits, votes, strict=True) if each is not None]
     if len(known) < 2:
         return known[0][0] if known else None
-    mean = sum(vote * each.float().sigmoid() for each, vote in known) / sum(vote for _, vote in known)
-    return mean.logit(eps=1e-6)
+    total = cast(Tensor, sum(vote * each.float().sigmoid() for each, vote in known))
+    return (total / sum(vote for _, vote in known)).logit(eps=1e-6)
 
 
 @dataclass
@@ -558,7 +563,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             check_weights(self)
         if not self.members:
             self.rcn = RcnModel(config)
-            self.classifier = nn.Linear(self.rcn.num_features, config.num_labels)
+            self.classifier = nn.Linear(self.rcn.num_features, len(config.class_names()))
             units = config.action_units
             self.unit_classifier = nn.Linear(self.rcn.num_features, len(units)) if units else None
         self.post_init()
@@ -575,9 +580,13 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             OSError: where they cannot be had.
         """
         model = cls(config)
-        for network in model.members or [model]:
+        for network in model.networks():
             network.rcn.backbone.begin_published()
         return model
+
+    def networks(self) -> list["RcnForVideoClassification"]:
+        """The members of an ensemble, or the model itself where it is a single network."""
+        return [cast(RcnForVideoClassification, member) for member in self.members] or [self]
 
     @classmethod
     def average(cls, models: Sequence["RcnForVideoClassification"]) -> "RcnForVideoClassification":
@@ -593,7 +602,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         Raises:
             MerHfError: for no model, or for models that cannot be averaged; the message says in what they differ.
         """
-        members = [member for model in models for member in model.members or [model]]
+        members = [network for model in models for network in model.networks()]
         if not members:
             raise MerHfError("average needs at least one model, got none")
         votes = [vote / len(models) for model in models for vote in model.config.member_votes()]
@@ -610,7 +619,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None
         ensemble = cls(config)
-        for network, member in zip(ensemble.members or [ensemble], members, strict=True):
+        for network, member in zip(ensemble.networks(), members, strict=True):
             network.load_state_dict(member.state_dict())
         return ensemble.to(models[0].device).eval()
 
@@ -657,7 +666,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         num_items_in_batch: Tensor | int | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> RcnOutput | tuple[Tensor | tuple[Tensor, ...], ...]:
         """Logits of clips, and the loss where targets come.
 
@@ -685,7 +694,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         views = [pixel_values_videos]
         if config.mirror_averaging and not self.training:
             views.append(mirrored(pixel_values_videos, config.connectivity))
-        predictions = [member.single_network(view, hidden) for member in self.members or [self] for view in views]
+        predictions = [network.single_network(view, hidden) for network in self.networks() for view in views]
         votes = [vote / len(views) for vote in config.member_votes() for _ in views]
         logits = mean_prediction([classes for classes, _, _ in predictions], votes)
         units = mean_units([units for _, units, _ in predictions], votes)
@@ -709,11 +718,11 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         losses = []
         if labels is not None:
             losses.append(classification_loss(logits, labels, self.config, num_items_in_batch))
-        if action_units is not None:
+        if action_units is not None and unit_logits is not None:
             losses.append(unit_loss(unit_logits, action_units, num_items_in_batch))
         if losses and self.training and self.config.trained_on is not None:
             self.config.trained_on = None
-        return sum(losses) if losses else None
+        return cast(Tensor, sum(losses)) if losses else None
 
 
 __all__ = [

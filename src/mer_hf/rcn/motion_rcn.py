@@ -3,6 +3,7 @@
 Frames are NumPy arrays on the CPU, where OpenCV works; flow pictures are finished as tensors, on any device.
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import cv2
@@ -209,7 +210,7 @@ def _moves(rest: np.ndarray, apex: np.ndarray) -> bool:
     return np.percentile(np.linalg.norm(blurred, axis=2), 99) > STILL * side
 
 
-def magnify(frames: np.ndarray, fps: float, alpha: float, band: tuple[float, float], wavelength: float) -> np.ndarray:
+def magnify(frames: np.ndarray, fps: float, alpha: float, band: Sequence[float], wavelength: float) -> np.ndarray:
     """Motion made larger: Eulerian video magnification (Wu et al., SIGGRAPH 2012) on a Laplacian pyramid.
 
     What changes within a band of temporal frequencies is added alpha times, so that a motion d becomes (1 + alpha) d.
@@ -232,7 +233,8 @@ def magnify(frames: np.ndarray, fps: float, alpha: float, band: tuple[float, flo
     """
     if not (0 <= alpha < np.inf and wavelength > 0):
         raise MerHfError(f"expected alpha >= 0 and wavelength > 0, got alpha {alpha} and wavelength {wavelength}")
-    operator = band_pass_operator(torch.tensor([len(frames)]), fps, *band)[0].numpy()
+    low, high = band
+    operator = band_pass_operator(torch.tensor([len(frames)]), fps, low, high)[0].numpy()
     # filtering in time and splitting in space are both linear: filtered first, one clip is filtered, not each level
     changes = (operator @ frames.reshape(len(frames), -1).astype(np.float32)).reshape(frames.shape)
     levels = max(1, int(np.log2(min(frames.shape[1:3]))) - 3)

@@ -2,10 +2,10 @@
 
 import os
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict, cast
 
 import torch
 from torch.utils.data import Dataset
@@ -14,7 +14,11 @@ from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
 from .errors_rcn import MerHfError
-from .sources_rcn import Budget, as_batch, name_of, naming
+from .sources_rcn import Budget, VideoSource, as_batch, name_of, naming
+
+if TYPE_CHECKING:
+    from .modeling_rcn import RcnForVideoClassification
+    from .video_processing_rcn import RcnVideoProcessor
 
 TASK = "micro-expression-classification"
 logger = logging.get_logger(__name__)
@@ -24,8 +28,21 @@ logger = logging.get_logger(__name__)
 class _Numbered:
     """A video without a name, and what it is called."""
 
-    source: Any
+    source: VideoSource
     name: str
+
+
+class Label(TypedDict):
+    """A label of a video; `problems` and `action_units` where the pipeline says that they come."""
+
+    label: str
+    score: float
+    problems: NotRequired[list[str]]
+    action_units: NotRequired[dict[str, float]]
+
+
+Answer: TypeAlias = list[Label] | MerHfError
+"""What one video is answered by: its labels, the likeliest first, or with `on_error="return"` its error."""
 
 
 class MicroExpressionClassificationPipeline(Pipeline):
@@ -48,15 +65,19 @@ class MicroExpressionClassificationPipeline(Pipeline):
     rate that a file states, and a list may be the images of one video (the rules are those of `as_batch`).
     """
 
+    model: "RcnForVideoClassification"
+    video_processor: "RcnVideoProcessor"
     _load_video_processor = True
     _load_processor = False
     _load_image_processor = False
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         """Take what `transformers.Pipeline` takes, and the options of a call as their defaults."""
-        super().__init__(*args, **kwargs)
+        given: list[Any] = [*args]
+        options: dict[str, Any] = kwargs
+        super().__init__(*given, **options)
         # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
         self.image_processor = self.video_processor
         if self.model.config.trained_on:
@@ -86,7 +107,9 @@ class MicroExpressionClassificationPipeline(Pipeline):
         answer = {"top_k": top_k, "return_action_units": return_action_units or None, "on_error": on_error}
         return _given(preparation), {}, _given(answer)
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: VideoSource | Sequence[VideoSource] | Generator[VideoSource] | Dataset, **kwargs: object
+    ) -> Answer | list[Answer] | Iterator[Answer]:
         """Classify one video or several.
 
         Args:
@@ -120,22 +143,22 @@ class MicroExpressionClassificationPipeline(Pipeline):
             MerHfError: an option is out of its range.
         """
         if isinstance(inputs, types.GeneratorType):
-            inputs = _numbered(inputs, "the generator")
-        if isinstance(inputs, types.GeneratorType | Dataset):
+            return iter(super().__call__(_numbered(inputs, "the generator"), **kwargs))
+        if isinstance(inputs, Dataset):
             return iter(super().__call__(inputs, **kwargs))
-        sources, is_one = as_batch(inputs)
+        sources, is_one = as_batch(cast(VideoSource | Sequence[VideoSource], inputs))
         sources = sources if is_one else list(_numbered(sources, str(len(sources))))
         results = super().__call__(sources, **kwargs)
         return results[0] if is_one else results
 
     def preprocess(
         self,
-        source: Any,
+        source: "VideoSource | _Numbered",
         fps: float | None = None,
         start: float | None = None,
         end: float | None = None,
-        **options: Any,
-    ) -> dict[str, Any]:
+        **options: object,
+    ) -> dict[str, object]:
         """One video in any form -> `pixel_values_videos`, (1, T, C, H, W), and what is wrong with it.
 
         `problems` is [None] where there is nothing to say; `failure` is [error], beside an empty input, where the video
@@ -168,7 +191,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
         top_k: int | None = None,
         return_action_units: bool = False,
         on_error: str = "raise",
-    ) -> list[dict[str, Any]] | MerHfError:
+    ) -> Answer:
         """Logits of one video, (1, labels) -> labels and scores, the likeliest first; or its error."""
         (problems,), (failure,) = outputs["problems"], outputs["failure"]
         if failure is not None and on_error == "raise":
@@ -176,14 +199,14 @@ class MicroExpressionClassificationPipeline(Pipeline):
         if failure is not None:
             return failure
         scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
-        beside = {} if problems is None else {"problems": problems}
+        beside: dict[str, Any] = {} if problems is None else {"problems": problems}
         if return_action_units:
             probabilities = outputs["action_unit_logits"][0].double().sigmoid().tolist()
-            units = self.model.config.action_units
+            units = self.model.config.action_units or ()
             beside["action_units"] = {f"AU{unit}": p for unit, p in zip(units, probabilities, strict=True)}
-        labels = self.model.config.id2label
+        labels = self.model.config.class_names()
         ranked = sorted(enumerate(scores), key=lambda item: -item[1])
-        return [{"label": labels[index], "score": score, **beside} for index, score in ranked[:top_k]]
+        return [Label(label=labels[index], score=score, **beside) for index, score in ranked[:top_k]]
 
     def save_pretrained(
         self,
@@ -191,7 +214,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
         push_to_hub: bool = False,
         repo_id: str | None = None,
         max_shard_size: int | str = "50GB",
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         """Save the model, the video processor, and the code that loads them where mer_hf is not installed.
 
@@ -202,6 +225,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
             max_shard_size: Of a file of weights.
             kwargs: Further ones of `push_to_hub`, or, without that, of the model's `save_pretrained`.
         """
+        options: dict[str, Any] = kwargs
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)
         config = self.model.config
@@ -211,14 +235,15 @@ class MicroExpressionClassificationPipeline(Pipeline):
         # each class enters itself when it is saved; nobody saves the bare model, which loads from the same weights
         config.auto_map = {**(getattr(config, "auto_map", None) or {}), "AutoModel": "modeling_rcn.RcnModel"}
         custom_object_save(self, folder)
-        self.model.save_pretrained(folder, max_shard_size=max_shard_size, **({} if push_to_hub else kwargs))
+        of_the_model = {} if push_to_hub else options
+        self.model.save_pretrained(folder, max_shard_size=max_shard_size, **of_the_model)
         del config.custom_pipelines  # who saves the model alone has no pipeline_rcn.py to lead to
         self.video_processor.save_pretrained(folder)
         if push_to_hub:
-            self.push_to_hub(repo_id or folder.name, max_shard_size=max_shard_size, **kwargs)
+            self.push_to_hub(repo_id or folder.name, max_shard_size=max_shard_size, **options)
 
 
-def _numbered(sources: Iterable[Any], whole: str) -> Iterator[Any]:
+def _numbered(sources: Iterable[VideoSource], whole: str) -> Generator[VideoSource | _Numbered]:
     """Sources, those without a name with one."""
     for number, source in enumerate(sources, 1):
         yield source if name_of(source) else _Numbered(source, f"video {number} of {whole}")

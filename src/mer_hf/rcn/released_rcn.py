@@ -9,9 +9,10 @@ where the ReLU comes between them.
 import math
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from .configuration_rcn import RcnConfig
 from .errors_rcn import MerHfError
@@ -38,7 +39,7 @@ def released_config(state_dict: dict[str, Tensor], preset: str) -> RcnConfig:
         len(entry) for key, entry in state_dict.items() if key.startswith(f"{name}.") and not DEAD.search(key)
     )
     changes: dict[str, Any] = {"section_pools": [2] * (max(sections, default=0) + 1)}
-    width = config.backbone_kwargs["width"]
+    width = (config.backbone_kwargs or {})["width"]
     if widths:  # most of the entries, should one be of a wrong shape
         width = widths.most_common(1)[0][0]
         changes["backbone_kwargs"] = {"width": width}
@@ -50,7 +51,7 @@ def released_config(state_dict: dict[str, Tensor], preset: str) -> RcnConfig:
     return RcnConfig.preset(preset, **changes)
 
 
-def copy_released(state_dict: dict[str, Tensor], model: nn.Module) -> None:
+def copy_released(state_dict: dict[str, Tensor], model: PreTrainedModel) -> None:
     """Copy a released state dict into an `RcnForVideoClassification` of the same kind.
 
     Raises:
@@ -71,32 +72,34 @@ def copy_released(state_dict: dict[str, Tensor], model: nn.Module) -> None:
         entry.copy_(given[name])
 
 
-def released_entries(model: nn.Module) -> dict[str, Tensor]:
+def released_entries(model: PreTrainedModel) -> dict[str, Tensor]:
     """The weights of a model by their names in the release: views, so that what is copied into them is in the model."""
-    config = model.config
-    stem = model.rcn.backbone.model
-    modules = {"classifier": model.classifier}
+    config = cast(RcnConfig, model.config)
+    stem = "rcn.backbone.model"
+    modules = {"classifier": "classifier"}
     entries = {}
     if config.backbone == "rcn_wide_stem":
-        branches = stem["conv"].branches
-        modules |= {f"stream{number}.0": branch for number, branch in enumerate(branches, start=1)}
-        for key, joined in stem["norm"].state_dict().items():
+        widths = [
+            len(branch.get_parameter("weight")) for branch in model.get_submodule(f"{stem}.conv.branches").children()
+        ]
+        modules |= {f"stream{number}.0": f"{stem}.conv.branches.{number - 1}" for number in range(1, len(widths) + 1)}
+        for key, joined in model.get_submodule(f"{stem}.norm").state_dict().items():
             if joined.ndim:
-                parts = joined.split([branch.out_channels for branch in branches])
+                parts = joined.split(widths)
                 entries |= {f"stream{number}.2.{key}": part for number, part in enumerate(parts, start=1)}
     else:
-        modules |= {"conv1.0": stem["conv"], "conv1.1": stem["norm"]}
-    name, feed_forward, recurrent = _section_names(config)
-    for number, section in enumerate(model.rcn.sections):
-        layer = section.layer
+        modules |= {"conv1.0": f"{stem}.conv", "conv1.1": f"{stem}.norm"}
+    section, feed_forward, recurrent = _section_names(config)
+    for number in range(len(config.section_pools)):
+        layer = f"rcn.sections.{number}.layer"
         modules |= {
-            f"{name}.{number}.{feed_forward}.0": layer.feed_forward,
-            f"{name}.{number}.{feed_forward}.1": layer.feed_forward_norm,
-            f"{name}.{number}.{recurrent}.0": layer.recurrent[0],
-            f"{name}.{number}.{recurrent}.1": layer.recurrent_norm[0],
+            f"{section}.{number}.{feed_forward}.0": f"{layer}.feed_forward",
+            f"{section}.{number}.{feed_forward}.1": f"{layer}.feed_forward_norm",
+            f"{section}.{number}.{recurrent}.0": f"{layer}.recurrent.0",
+            f"{section}.{number}.{recurrent}.1": f"{layer}.recurrent_norm.0",
         }
-    for name, module in modules.items():
-        entries |= {f"{name}.{key}": entry for key, entry in module.state_dict().items()}
+    for name, path in modules.items():
+        entries |= {f"{name}.{key}": entry for key, entry in model.get_submodule(path).state_dict().items()}
     return {name: entry for name, entry in entries.items() if not DEAD.search(name)}
 
 

@@ -8,10 +8,10 @@ Files that are to be decoded as videos are the matter of `decoding_rcn`.
 import contextlib
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO, TypeAlias, TypeGuard, TypeVar, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -107,10 +107,19 @@ class Video:
         return float(stretch / np.median(self.times[stretch:] - self.times[:-stretch]))
 
 
+Picture: TypeAlias = (
+    str | Path | bytes | bytearray | memoryview | dict[str, object] | Image.Image | np.ndarray | torch.Tensor
+)
+"""One picture in any form, see `as_batch`."""
+VideoSource: TypeAlias = Picture | Video | BinaryIO | Sequence[Picture]
+"""One video in any form, see `as_batch`."""
+Item = TypeVar("Item")
+
+
 # --- one or several ---
 
 
-def as_batch(sources: Any) -> tuple[list[Any], bool]:
+def as_batch(sources: VideoSource | Sequence[VideoSource]) -> tuple[list[VideoSource], bool]:
     """Tell one video from several. These are the rules, and the only place where they stand.
 
     A **picture** is an image file (path, bytes, or the `{"path", "bytes"}` of a datasets `Image` column) or an opened
@@ -131,14 +140,15 @@ def as_batch(sources: Any) -> tuple[list[Any], bool]:
         VideoError: the list is empty, mixes pictures and videos, or holds what can be read in two ways.
     """
     if isinstance(sources, np.ndarray | torch.Tensor):
-        return (list(sources), False) if sources.ndim == 5 else ([sources], True)
+        videos: list[VideoSource] = [*sources] if sources.ndim == 5 else [sources]
+        return videos, sources.ndim != 5
     if isinstance(sources, str | bytes | bytearray | memoryview) or not isinstance(sources, Sequence):
-        return [sources], True
+        return [cast(VideoSource, sources)], True
     if len(sources) == 0:
         raise VideoError("the list is empty: it is neither a video nor a batch of videos")
     pictures = [is_picture(source) for source in sources]
     if all(pictures):
-        return [in_order(sources)], True
+        return [in_order(cast(Sequence[Picture], sources))], True
     if any(pictures):
         raise VideoError(
             f"item {pictures.index(True)} of the list is an image and item {pictures.index(False)} is not; give the "
@@ -148,11 +158,11 @@ def as_batch(sources: Any) -> tuple[list[Any], bool]:
     return ordered, False
 
 
-def _all_pictures(source: Any) -> bool:
+def _all_pictures(source: object) -> TypeGuard[Sequence[Picture]]:
     return isinstance(source, list | tuple) and len(source) > 0 and all(map(is_picture, source))
 
 
-def is_picture(source: Any) -> bool:
+def is_picture(source: object) -> bool:
     """Whether a source is one picture, by the rules of `as_batch`.
 
     Raises:
@@ -170,7 +180,7 @@ def is_picture(source: Any) -> bool:
     return _opens_as_picture(file) is not False  # a name that does not open is still named like a picture
 
 
-def file_of(source: Any) -> Any:
+def file_of(source: object) -> object:
     """The bytes of a `{"path", "bytes"}`, or else its path; any other source as it is; a file:// address as a path."""
     if isinstance(source, dict) and ("bytes" in source or "path" in source):
         source = source["bytes"] if source.get("bytes") is not None else source.get("path")
@@ -179,16 +189,16 @@ def file_of(source: Any) -> Any:
     return source
 
 
-def is_address(source: Any) -> bool:
+def is_address(source: object) -> TypeGuard[str]:
     """Whether a source is an http(s) address."""
     return isinstance(source, str) and source.lower().startswith(("http://", "https://"))
 
 
-def name_of(source: Any) -> str | None:
+def name_of(source: object) -> str | None:
     """What a source is called in messages; None where it has no name."""
     if isinstance(source, list | tuple):
-        names = [name_of(item) for item in (source[0], source[-1])] if source else [None]
-        return None if None in names else " ... ".join(names)
+        ends = _all_names([source[0], source[-1]] if source else [])
+        return " ... ".join(ends) if ends else None
     if isinstance(source, dict):
         source = source.get("path")
     if isinstance(source, str | Path):
@@ -197,8 +207,14 @@ def name_of(source: Any) -> str | None:
     return str(name) if isinstance(name, str) else None
 
 
+def _all_names(sources: Sequence[object]) -> list[str] | None:
+    """What sources are called; None where one has no name."""
+    names = [name for source in sources if (name := name_of(source)) is not None]
+    return names if len(names) == len(sources) else None
+
+
 @contextlib.contextmanager
-def naming(name: str | None) -> Iterator[None]:
+def naming(name: str | None) -> Generator[None]:
     """Let the package's errors say which video they speak of."""
     try:
         yield
@@ -208,15 +224,16 @@ def naming(name: str | None) -> Iterator[None]:
         raise type(error)(f"{name}: {error}") from error
 
 
-def is_animation(source: Any) -> bool:
+def is_animation(source: object) -> bool:
     """Whether a source is an image of several pictures that Pillow is to read; FFmpeg reads GIF files."""
     if isinstance(source, Image.Image):
         return _is_animated(source)
     file = file_of(source)
     if isinstance(file, bytes | bytearray | memoryview):
         return _opens_as_picture(io.BytesIO(file)) is False and bytes(file[:3]) != b"GIF"
-    is_path = isinstance(file, str | Path) and not is_address(file)
-    return is_path and Path(file).suffix.lower() in IMAGE_SUFFIXES and _opens_as_picture(file) is False
+    if not isinstance(file, str | Path) or is_address(file):
+        return False
+    return Path(file).suffix.lower() in IMAGE_SUFFIXES and _opens_as_picture(file) is False
 
 
 def _is_animated(image: Image.Image) -> bool:
@@ -224,7 +241,7 @@ def _is_animated(image: Image.Image) -> bool:
     return image.format != "MPO" and bool(getattr(image, "is_animated", False))
 
 
-def _opens_as_picture(file: Any) -> bool | None:
+def _opens_as_picture(file: str | Path | io.BytesIO) -> bool | None:
     """Whether an image file holds one picture; None where it does not open as an image."""
     try:
         with _pillow(), Image.open(file, formats=IMAGE_FORMATS) as image:
@@ -234,7 +251,7 @@ def _opens_as_picture(file: Any) -> bool | None:
 
 
 @contextlib.contextmanager
-def _pillow(name: str = "it") -> Iterator[None]:
+def _pillow(name: str = "it") -> Generator[None]:
     """Whatever Pillow says of what is no image, or a damaged one, is a VideoError."""
     try:
         yield
@@ -256,7 +273,7 @@ def numbers_of(names: Sequence[str]) -> list[int] | None:
     return next((column for column in reversed(columns) if len(set(column)) == len(names)), None)
 
 
-def in_order(pictures: Sequence[Any]) -> list[Any]:
+def in_order(pictures: Sequence[Item]) -> list[Item]:
     """The pictures of one video in the order of their numbers, where they are files that have such.
 
     Lists that are sorted as text, as shells sort them, are sorted by number: img9 before img10. Where names are missing
@@ -265,9 +282,9 @@ def in_order(pictures: Sequence[Any]) -> list[Any]:
     Raises:
         VideoError: the pictures are sorted neither by number nor as text, so that it is not known which is meant.
     """
-    names = [name_of(picture) for picture in pictures]
-    numbers = None if None in names else numbers_of(names)
-    if numbers is None or numbers == sorted(numbers):
+    names = _all_names(pictures)
+    numbers = None if names is None else numbers_of(names)
+    if names is None or numbers is None or numbers == sorted(numbers):
         return list(pictures)
     as_text = [names, [re.sub(r"\W|_", "", name).casefold() for name in names]]  # bytes, and most languages' collation
     if not any(keys == sorted(keys) for keys in as_text):
@@ -298,11 +315,11 @@ def pictures_in(folder: Path) -> list[str]:
     return in_order(found)
 
 
-def missing_frames(pictures: Sequence[Any]) -> str | None:
+def missing_frames(pictures: Sequence[object]) -> str | None:
     """What is missing between the numbers of ordered pictures, in words; None where nothing is."""
-    names = [name_of(picture) for picture in pictures]
-    numbers = None if None in names or len(names) < 3 else numbers_of(names)
-    if numbers is None:
+    names = _all_names(pictures)
+    numbers = None if names is None or len(names) < 3 else numbers_of(names)
+    if names is None or numbers is None:
         return None
     steps = np.diff(numbers)
     largest = int(steps.argmax())
@@ -374,7 +391,7 @@ def from_array(array: np.ndarray | torch.Tensor, name: str, budget: Budget = BUD
 # --- frames that are pictures ---
 
 
-def from_pictures(pictures: Sequence[Any], grey: bool, budget: Budget = BUDGET) -> Iterator[np.ndarray]:
+def from_pictures(pictures: Sequence[object], grey: bool, budget: Budget = BUDGET) -> Iterator[np.ndarray]:
     """The pictures of one video, one by one: (H, W, 3) or, grey, (H, W) uint8.
 
     Pictures of more than 8 bits are scaled to 8, by the bits that the first of them uses: a camera of 12 bits whose
@@ -393,18 +410,16 @@ def from_pictures(pictures: Sequence[Any], grey: bool, budget: Budget = BUDGET) 
     return _alike(zip(names, loaded, strict=True), grey)
 
 
-def from_animation(source: Any, grey: bool, budget: Budget = BUDGET) -> Iterator[tuple[np.ndarray, float]]:
+def from_animation(source: object, grey: bool, budget: Budget = BUDGET) -> Iterator[tuple[np.ndarray, float]]:
     """The pictures in an image file, or an opened one, with their times, seconds, by how long each is shown.
 
     Raises:
         VideoError: as `from_pictures`.
     """
     if not isinstance(source, Image.Image):
-        file = file_of(source)
-        with (
-            _pillow(),
-            Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=IMAGE_FORMATS) as image,
-        ):
+        found = cast(str | Path | bytes, file_of(source))
+        file = io.BytesIO(found) if isinstance(found, bytes) else found
+        with _pillow(), Image.open(file, formats=IMAGE_FORMATS) as image:
             yield from from_animation(image, grey, budget)
         return
     shown: list[float] = []
@@ -441,7 +456,7 @@ def _alike(pictures: Iterator[tuple[str, np.ndarray]], grey: bool) -> Iterator[n
         yield frame
 
 
-def _load_picture(picture: Any, name: str, grey: bool, budget: Budget) -> np.ndarray:
+def _load_picture(picture: object, name: str, grey: bool, budget: Budget) -> np.ndarray:
     """One picture in any form -> (H, W, 3) or, where grey is wanted, perhaps (H, W), uint8 or uint16."""
     if isinstance(picture, np.ndarray | torch.Tensor):
         return next(in_colour(from_array(picture[None], name, budget), grey))
@@ -456,7 +471,9 @@ def _load_picture(picture: Any, name: str, grey: bool, budget: Budget) -> np.nda
             return _pixels(image, file, name, grey, budget)
 
 
-def _pixels(image: Image.Image, file: Any, name: str, grey: bool, budget: Budget) -> np.ndarray:
+def _pixels(
+    image: Image.Image, file: str | Path | io.BytesIO | None, name: str, grey: bool, budget: Budget
+) -> np.ndarray:
     """The pixels of an opened picture, upright; `file` is where they can be read again with all of their bits."""
     budget.check_size(*image.size, name)
     is_deep_colour = image.mode == "RGB" and ";16" in str(getattr(image, "tile", ""))
@@ -467,7 +484,7 @@ def _pixels(image: Image.Image, file: Any, name: str, grey: bool, budget: Budget
         if pixels.min() < 0 or pixels.max() > np.iinfo(np.uint16).max:
             raise VideoError(f"{name} has values from {pixels.min()} to {pixels.max()}; scale it to 8 or 16 bits")
         pixels = pixels.astype(np.uint16)
-    elif is_deep_colour:
+    elif is_deep_colour and file is not None:
         data = Path(file).read_bytes() if isinstance(file, str | Path) else file.getvalue()
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
@@ -522,4 +539,4 @@ def size_text(shape: tuple[int, ...]) -> str:
     return f"{shape[1]} x {shape[0]}"
 
 
-__all__ = ["BUDGET", "DEFAULT_FPS", "Budget", "Video", "VideoError", "as_batch"]
+__all__ = ["BUDGET", "DEFAULT_FPS", "Budget", "Video", "VideoError", "VideoSource", "as_batch"]

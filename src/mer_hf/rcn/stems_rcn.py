@@ -4,6 +4,8 @@ rcn_stem, strcn_stem: convolution -> batch normalisation -> max-pooling -> ReLU 
 rcn_wide_stem: three dilated convolutions side by side -> ReLU -> batch normalisation -> dropout
 """
 
+from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -52,13 +54,14 @@ class WideConv(nn.Module):
         super().__init__()
         half = (width + 1) // 2
         quarter = (width - half + 1) // 2
-        self.branches = nn.ModuleList(
+        branches = [
             nn.Conv2d(in_chans, maps, 3, stride=3, padding=dilation, dilation=dilation)
             for dilation, maps in enumerate((half, quarter, width - half - quarter), start=1)
             if maps
-        )
-        for branch in self.branches:
+        ]
+        for branch in branches:
             initialise_conv(branch)
+        self.branches = nn.ModuleList(branches)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, width, H / 3, W / 3), sides rounded up."""
@@ -77,7 +80,7 @@ class RcnWideStem(nn.Module):
         self.feature_info = [{"num_chs": width, "reduction": 3, "module": "drop"}]
 
 
-def _stem_cfg(**kwargs: Any) -> dict[str, Any]:
+def _stem_cfg(**kwargs: object) -> dict[str, object]:
     return {"num_classes": 0, "first_conv": "conv", "classifier": None, **kwargs}
 
 
@@ -100,31 +103,31 @@ def _build_stem(
         variant,
         pretrained,
         feature_cfg={"flatten_sequential": True, "out_indices": (0,)},
-        kwargs_filter=("num_classes", "global_pool", "img_size"),
+        kwargs_filter=("num_classes", "global_pool", "img_size"),  # ty: ignore[invalid-argument-type] - any number
         **{**stem, **kwargs},
     )
 
 
-def _register_once(entrypoint: Any) -> Any:
+def _register_once(entrypoint: FunctionType) -> Callable[..., nn.Module]:
     # a pushed model brings this file along: where mer_hf is imported as well, the two share timm's one registry
     return entrypoint if is_model(entrypoint.__name__) else register_model(entrypoint)
 
 
 @_register_once
-def rcn_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def rcn_stem(pretrained: bool = False, **kwargs: object) -> nn.Module:
     """The stem of the RCNs of 2020: 5x5 convolution without padding, max-pooling 2, dropout .5, 32 maps."""
     stem = {"width": 32, "kernel_size": 5, "padding": 0, "pool": 2, "drop_rate": 0.5, "ceil_mode": True}
     return _build_stem(RcnStem, "rcn_stem", pretrained, stem, **kwargs)
 
 
 @_register_once
-def rcn_wide_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def rcn_wide_stem(pretrained: bool = False, **kwargs: object) -> nn.Module:
     """The stem of RCN-W, RCN-C and RCN-F, 2020: 3x3 convolutions of stride 3, dilation 1, 2, 3, dropout .5, 32 maps."""
     return _build_stem(RcnWideStem, "rcn_wide_stem", pretrained, {"width": 32, "drop_rate": 0.5}, **kwargs)
 
 
 @_register_once
-def strcn_stem(pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def strcn_stem(pretrained: bool = False, **kwargs: object) -> nn.Module:
     """The stem of the STRCNs of 2018 and 2019: 3x3 convolution, max-pooling 4, 512 maps."""
     stem = {"width": 512, "kernel_size": 3, "padding": 1, "pool": 4, "drop_rate": 0.0, "ceil_mode": True}
     return _build_stem(RcnStem, "strcn_stem", pretrained, stem, **kwargs)

@@ -284,7 +284,7 @@ class TemporalJitter:
         if self.drop not in ("ratio", "single"):
             raise MerHfError(f"jitter drop mode must be 'ratio' or 'single', got {self.drop!r}")
 
-    def kept_frames(self, lengths: Tensor, generator: torch.Generator, max_length: int | None = None) -> Tensor:
+    def kept_frames(self, lengths: Tensor, generator: torch.Generator | None, max_length: int | None = None) -> Tensor:
         """Draw the frames that stay: (B, S) bool for (B,) lengths, on the device of `lengths`."""
         max_length = _check_lengths(lengths, 1, max_length)
         # drawn on the generator's device (the CPU, for one stream of numbers whatever the batch is on)
@@ -298,14 +298,14 @@ class TemporalJitter:
         return (ranks >= dropped[:, None]) & ~padding
 
     def __call__(
-        self, lengths: Tensor, num_frames: int, generator: torch.Generator, max_length: int | None = None
+        self, lengths: Tensor, num_frames: int, generator: torch.Generator | None, max_length: int | None = None
     ) -> Tensor:
         """Draw one jittered operator for each clip.
 
         Args:
             lengths: (B,) frame counts, on the device where the operators are wanted.
             num_frames: T.
-            generator: a CPU generator; the same state gives the same operators on every device.
+            generator: a CPU generator, whose state gives the same operators on every device; None: that of torch.
             max_length: S of the padded batch (default: the longest clip).
 
         Returns:

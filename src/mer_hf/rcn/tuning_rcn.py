@@ -12,11 +12,12 @@ class Dropout(nn.Dropout):
     batch 64; 60 x 60 pixels with 32 maps, 28 x 28 with 64).
     """
 
-    def forward(self, maps: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """Maps of any shape; a part p of them becomes zero in training, the others grow by 1 / (1 - p)."""
+        maps = input  # torch's name for it
         if not self.training or self.p in (0, 1) or maps.device.type != "cpu":
             return super().forward(maps)
-        bits, integer = (8, torch.int8) if (self.p * 2**8).is_integer() else (16, torch.int16)
+        bits, integer = (8, torch.int8) if float(self.p * 2**8).is_integer() else (16, torch.int16)
         dropped = round(self.p * 2**bits)
         words = torch.randint(-(2**63), 2**63 - 1, (-(-maps.numel() * bits // 64),))
         # compared in place, for torch is slow to turn bool into bf16

@@ -12,12 +12,13 @@ import copy
 import itertools
 import math
 import numbers
+import os
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, cast
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ from .motion_rcn import (
     motion_curve,
     optical_flow,
 )
-from .sources_rcn import BUDGET, Budget, VideoError, as_batch, name_of, naming
+from .sources_rcn import BUDGET, Budget, VideoError, VideoSource, as_batch, name_of, naming
 from .temporal_rcn import (
     KERNELS,
     TemporalJitter,
@@ -240,16 +241,17 @@ class RcnVideoProcessor(BaseVideoProcessor):
     image_std = 1.0
     resample = None
 
-    def __init__(self, face_models: str | Path = FOLDER, budget: Budget = BUDGET, **kwargs: Any) -> None:
+    def __init__(self, face_models: str | Path = FOLDER, budget: Budget = BUDGET, **kwargs: object) -> None:
         self._refuse_unknown(kwargs)
         for name in kwargs.keys() & {"size", "crop_size"}:
             kwargs[name] = _height_width(kwargs[name], name)
-        super().__init__(**kwargs)
+        options: dict[str, Any] = kwargs
+        super().__init__(**options)
         self.face_models, self.budget = str(face_models), budget
         self._check()
 
     @classmethod
-    def _refuse_unknown(cls, options: dict[str, Any]) -> None:
+    def _refuse_unknown(cls, options: Mapping[str, object]) -> None:
         """Refuse what would be ignored; what transformers writes of its own defaults is let through."""
         for name, value in options.items():
             is_default = name in VideosKwargs.__annotations__ and value == getattr(cls, name, None)
@@ -257,8 +259,14 @@ class RcnVideoProcessor(BaseVideoProcessor):
                 raise MerHfError(f"{name} is no option of RcnVideoProcessor; it has {', '.join(sorted(OPTIONS))}")
 
     def _check(self) -> None:
-        choices = {"connectivity": CHANNELS, "align": ALIGNMENTS, "face_problems": PROBLEMS, "clip_problems": PROBLEMS}
-        choices |= {"interpolation": INTERPOLATIONS, "flow": FLOW_METHODS}
+        choices: dict[str, Collection[str]] = {
+            "connectivity": CHANNELS,
+            "align": ALIGNMENTS,
+            "face_problems": PROBLEMS,
+            "clip_problems": PROBLEMS,
+            "interpolation": INTERPOLATIONS,
+            "flow": FLOW_METHODS,
+        }
         for name, known in choices.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in known:
@@ -306,7 +314,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
     # --- the face models travel with the processor ---
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "RcnVideoProcessor":
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: object) -> Self:
         """Load a processor, as transformers does.
 
         Raises:
@@ -314,10 +322,13 @@ class RcnVideoProcessor(BaseVideoProcessor):
             OSError: there is none.
         """
         with naming(f"the video processor of {pretrained_model_name_or_path}"):
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+            options: dict[str, Any] = kwargs
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
 
     @classmethod
-    def get_video_processor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
+    def get_video_processor_dict(
+        cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: object
+    ) -> tuple[dict, dict]:
         """Read the options as transformers does, and find the face models beside them.
 
         They lie beside this file in mer_hf; but where it came with a model, only Python files were copied here.
@@ -335,16 +346,18 @@ class RcnVideoProcessor(BaseVideoProcessor):
             options.pop(name, None)
         cls._refuse_unknown(options)
         if not all((FOLDER / name).exists() for name in FACE_MODELS):
-            source = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
+            source: dict[str, Any] = {key: kwargs[key] for key in HUB_OPTIONS if key in kwargs}
             found = [cached_file(str(pretrained_model_name_or_path), name, **source) for name in FACE_MODELS]
-            options["face_models"] = str(Path(found[0]).parent)
+            options["face_models"] = str(Path(cast(str, found[0])).parent)
         return options, unused
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The options; where the face models lie, and what a video may ask for, are matters of the machine."""
         return {name: value for name, value in super().to_dict().items() if name not in ("face_models", "budget")}
 
-    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: object
+    ) -> list[str]:
         """Save the options and the face models; push both in one commit with `push_to_hub`.
 
         The keyword arguments are those of the method `push_to_hub`; `repo_id` is the name of the folder by default.
@@ -356,14 +369,15 @@ class RcnVideoProcessor(BaseVideoProcessor):
                 shutil.copyfile(Path(self.face_models) / name, folder / name)
         saved = super().save_pretrained(save_directory)
         if push_to_hub:  # transformers would only push what it has written itself
-            self.push_to_hub(kwargs.pop("repo_id", folder.name), **kwargs)
+            options: dict[str, Any] = {"repo_id": folder.name, **kwargs}
+            self.push_to_hub(**options)
         return saved
 
     # --- a clip on its way ---
 
     def aligned_clip(
         self,
-        source: Any,
+        source: VideoSource,
         apex: int | None = None,
         fps: float | None = None,
         start: float | None = None,
@@ -428,7 +442,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
 
     def clip_sequence(
         self,
-        source: Any,
+        source: VideoSource,
         apex: int | None = None,
         fps: float | None = None,
         windows: bool = False,
@@ -448,8 +462,11 @@ class RcnVideoProcessor(BaseVideoProcessor):
         grey = clip.frames
         if grey.ndim == 4:
             grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in grey])
-        curve = motion_curve(grey) if clip.apex is None else None
-        apex = max(1, clip.apex if curve is None else apex_of(curve))  # the motion needs a frame before its apex
+        curve, apex = None, clip.apex
+        if apex is None:
+            curve = motion_curve(grey)
+            apex = apex_of(curve)
+        apex = max(1, apex)  # the motion needs a frame before it
         with naming(name_of(source)):
             doubtful = doubts(grey, clip.fps, apex, curve)
             self._refuse(doubtful)
@@ -509,19 +526,19 @@ class RcnVideoProcessor(BaseVideoProcessor):
         mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
         return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
-    def clip_inputs(self, clips: Sequence[ClipFrames] | Sequence[ClipMotion]) -> Tensor:
+    def clip_inputs(self, clips: Sequence[ClipFrames | ClipMotion]) -> Tensor:
         """Clips as `clip_sequence` makes them -> model inputs, with nothing drawn, (B, T, C, H, W) float32."""
         return self.model_input(collate(clips))
 
     def preprocess(
         self,
-        videos: Any,
+        videos: VideoSource | Sequence[VideoSource],
         apex: int | None = None,
         fps: float | None = None,
         start: float | None = None,
         end: float | None = None,
         return_tensors: str = "pt",
-        **options: Any,
+        **options: object,
     ) -> BatchFeature:
         """Model inputs of videos.
 
@@ -562,7 +579,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
             features["problems"] = [list(sequence.problems) for sequence in sequences]
         return features
 
-    def with_options(self, **options: Any) -> "RcnVideoProcessor":
+    def with_options(self, **options: object) -> "RcnVideoProcessor":
         """A processor like this one but for some options, or its budget.
 
         Raises:
@@ -576,18 +593,20 @@ class RcnVideoProcessor(BaseVideoProcessor):
         return changed
 
 
-def _is_number(value: Any, lowest: float, highest: float) -> bool:
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return is_number and lowest <= value <= highest and math.isfinite(value)
+def _is_number(value: object, lowest: float, highest: float) -> bool:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    number = cast(float, value)
+    return lowest <= number <= highest and math.isfinite(number)
 
 
-def _height_width(value: Any, name: str) -> dict[str, int]:
+def _height_width(value: object, name: str) -> dict[str, int]:
     """A size as transformers takes it, one number or both -> both by name."""
     if isinstance(value, list | tuple) and len(value) == 2:
         value = dict(zip(("height", "width"), value, strict=True))
     if _is_number(value, 1, 2**20):
         value = {"height": value, "width": value}
-    named = dict(value) if isinstance(value, Mapping | SizeDict) else {}
+    named: dict[str, Any] = dict(value) if isinstance(value, Mapping | SizeDict) else {}
     sides = list(named.values())
     if sorted(named) != ["height", "width"] or not all(_is_number(v, 1, 2**20) and int(v) == v for v in sides):
         raise MerHfError(
@@ -636,12 +655,13 @@ def _drawn_frame(clips: Tensor, lengths: Tensor, jitter: TemporalJitter, generat
     return apply_operator(operators[torch.arange(len(clips), device=clips.device), rows][:, None], clips)
 
 
-def collate(clips: Sequence[ClipFrames] | Sequence[ClipMotion]) -> FramesBatch | MotionBatch:
+def collate(clips: Sequence[ClipFrames | ClipMotion]) -> FramesBatch | MotionBatch:
     """Clips of one kind, padded to the longest: what `RcnVideoProcessor.model_input` takes."""
     if isinstance(clips[0], ClipFrames):
-        return FramesBatch(*_padded([clip.frames for clip in clips]))
-    motion, onsets = (_padded([getattr(clip, name) for clip in clips]) for name in ("motion", "onsets"))
-    return MotionBatch(*motion, torch.tensor([clip.apex for clip in clips]), *onsets)
+        return FramesBatch(*_padded([clip.frames for clip in cast(Sequence[ClipFrames], clips)]))
+    moving = cast(Sequence[ClipMotion], clips)
+    motion, onsets = _padded([clip.motion for clip in moving]), _padded([clip.onsets for clip in moving])
+    return MotionBatch(*motion, torch.tensor([clip.apex for clip in moving]), *onsets)
 
 
 def _padded(arrays: list[np.ndarray]) -> tuple[Tensor, Tensor]:

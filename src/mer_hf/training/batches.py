@@ -7,6 +7,7 @@ Each source is a dataset whose `__getitems__` gives a whole batch, for gathering
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -17,9 +18,29 @@ from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fiel
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, FramesBatch, MotionBatch, RcnVideoProcessor
-from mer_hf.training.clips import Clip
+from mer_hf.training.clips import Clip, ReadyInput
 
 DRAWN_CLASSES = tuple(UNIT_SHARES)
+
+
+class Batch(TypedDict):
+    """What a step is trained on: inputs of models, or clips that become inputs in the step, and targets."""
+
+    labels: Tensor
+    pixel_values_videos: NotRequired[Tensor]
+    clips: NotRequired[FramesBatch | MotionBatch]
+    drawn: NotRequired[Tensor]
+    action_units: NotRequired[Tensor]
+
+
+class DrawnBatch(TypedDict):
+    """Fields of motion, and what is known of them."""
+
+    pixel_values_videos: Tensor
+    labels: Tensor
+    action_units: Tensor
+
+
 REST = 0.1  # part of the fields in which no unit moves: a model that has seen stillness is less sure of what it is
 
 
@@ -60,17 +81,19 @@ class ResidentClips(torch.utils.data.Dataset):
         contents = [clip.content for clip in clips]
         lone = False
         if isinstance(contents[0], ClipMotion):
-            self.motion = Packed([content.motion for content in contents], device)
-            self.onsets = Packed([content.onsets for content in contents], device)
-            self.apex = torch.tensor([int(content.apex) for content in contents], device=device)
+            moving = cast(list[ClipMotion], contents)
+            self.motion = Packed([content.motion for content in moving], device)
+            self.onsets = Packed([content.onsets for content in moving], device)
+            self.apex = torch.tensor([int(content.apex) for content in moving], device=device)
             # a lone picture of flow has no neighbours to draw from
             lone = max(len(self.motion.values), len(self.onsets.values)) == len(clips)
             self.unfinished = self._motion_batch
         elif isinstance(contents[0], ClipFrames):
-            self.frames = Packed([content.frames for content in contents], device)
+            self.frames = Packed([content.frames for content in cast(list[ClipFrames], contents)], device)
             self.unfinished = self._frames_batch
         else:
-            self.inputs = torch.from_numpy(np.stack([content.pixels for content in contents])).to(device)
+            ready = [content.pixels for content in cast(list[ReadyInput], contents)]
+            self.inputs = torch.from_numpy(np.stack(ready)).to(device)
         if self.inputs is None and (lone or not jittered):
             parts = torch.arange(len(clips), device=device).split(64)
             self.inputs = torch.cat([processor.model_input(self.unfinished(rows)) for rows in parts])
@@ -84,7 +107,7 @@ class ResidentClips(torch.utils.data.Dataset):
         counts = Counter(self.labels.tolist())
         return [counts[label] for label in range(num_classes)]
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor | FramesBatch | MotionBatch]:
+    def __getitems__(self, indices: list[int]) -> Batch:
         """A batch: `labels`, and `pixel_values_videos` or, before time is resampled, `clips`."""
         rows = torch.tensor(indices, device=self.labels.device)
         if self.inputs is None:
@@ -120,13 +143,14 @@ class DrawnFields(torch.utils.data.Dataset):
         """How many fields an epoch has."""
         return self.count
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor]:
+    def __getitems__(self, indices: list[int]) -> DrawnBatch:
         """A batch: `pixel_values_videos` (B, 1, C, H, W), `labels` (-1 where no unit moves), `action_units` (B, U)."""
         return self.draw(len(indices))
 
-    def draw(self, count: int, published: bool | None = None) -> dict[str, Tensor]:
+    def draw(self, count: int, published: bool | None = None) -> DrawnBatch:
         """A batch of `count` fields: all as signed flow, all in the published form, or (None) half of each."""
-        drawn = draw_fields(count, tuple(self.config.image_size), self.generator, self.settings, self.device)
+        height, width = self.config.image_size
+        drawn = draw_fields(count, (height, width), self.generator, self.settings, self.device)
         channels = self.config.num_channels
         part = count // 2 if published is None else count * int(published)
         pictures = as_published_picture(torch.cat([drawn.flow, optical_strain(drawn.flow)], 1)[:part])
@@ -166,7 +190,7 @@ class JointClips(torch.utils.data.Dataset):
             counts[label] += self.per_clip * len(self.clips) // len(DRAWN_CLASSES)
         return counts
 
-    def __getitems__(self, indices: list[int]) -> dict[str, Tensor | FramesBatch | MotionBatch]:
+    def __getitems__(self, indices: list[int]) -> Batch:
         """A batch as of `ResidentClips`; `drawn` (D, 1, C, H, W), and `labels` and `action_units` of B clips and D."""
         clips, fields = self.clips.__getitems__(indices), self.drawn.draw(self.per_clip * len(indices))
         unknown = torch.full((len(indices), fields["action_units"].shape[1]), torch.nan, device=self.numbers.device)

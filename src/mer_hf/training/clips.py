@@ -12,12 +12,12 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
-import datasets
+import datasets.config
 import numpy as np
 import torch
 from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
@@ -195,7 +195,7 @@ def prepare(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None
             shutil.rmtree(folder)
         if not folder.exists():
             _prepare_anew(dataset, processor, num_proc, folder)
-        return datasets.load_from_disk(folder)
+        return cast(Dataset, datasets.load_from_disk(folder))
 
 
 def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
@@ -266,7 +266,7 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
 
 
 @contextlib.contextmanager
-def _no_bar() -> Iterator[None]:
+def _no_bar() -> Generator[None]:
     before = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
@@ -291,7 +291,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def _one_thread() -> Generator[None]:
     """One thread a process, since clips are shared out over processes.
 
     To be said before they fork: a fork has none of the threads that OpenCV and torch would wait for.
@@ -310,7 +310,7 @@ def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[
     try:
         grey = processor.connectivity == "geometric" or processor.num_channels == 1
         source, apex = spans.clip_of_row(row, grey)
-        clip = processor.clip_sequence(source, apex, row.get("fps"), windows=True)
+        clip = processor.clip_sequence(source, apex, cast(float | None, row.get("fps")), windows=True)
     except MerHfError as error:
         raise VideoError(f"clip {row.get('clip_id')}: {error}") from error
     return {**vars(clip), "problems": list(clip.problems)}
@@ -370,7 +370,8 @@ def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | N
     if column in FROM_PICTURES:
         kind = ClipMotion if processor.connectivity == "geometric" else ClipFrames
         prepared = prepare(dataset, processor, num_proc).with_format("numpy")
-        contents = [kind(**{**row, "problems": tuple(row["problems"])}) for row in prepared]
+        rows: list[dict[str, Any]] = [{**row, "problems": tuple(row["problems"])} for row in prepared]
+        contents = [kind(**row) for row in rows]
     else:
         ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
         if column == "flow":
@@ -406,7 +407,7 @@ def digest_of(dataset: Dataset, clips: Sequence[Clip]) -> str:
     for clip in clips:
         arrays = (clip.content.motion, clip.content.onsets) if isinstance(clip.content, ClipMotion) else (clip.frames,)
         for array in arrays:
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

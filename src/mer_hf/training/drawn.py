@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from mer_hf.drawn.fields import DrawingSettings, held_back_settings
-from mer_hf.metrics import scores
+from mer_hf.metrics import Scores, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.batches import DRAWN_CLASSES, DrawnFields
 from mer_hf.training.plan import RunError
@@ -24,15 +24,13 @@ SCORING_SEED = 2**31
 
 
 @torch.no_grad()
-def score_drawn(
-    model: RcnForVideoClassification, count: int = 3000
-) -> Iterator[tuple[str, dict[str, float | list[list[int]]]]]:
+def score_drawn(model: RcnForVideoClassification, count: int = 3000) -> Iterator[tuple[str, Scores]]:
     """Scores on drawn fields that training has not seen: of its own settings, and of each held-back version of them.
 
     Raises:
         RunError: for a model of other classes, or of another input than flow.
     """
-    names = list(model.config.id2label.values())
+    names = model.config.class_names()
     if names != list(DRAWN_CLASSES) or model.config.connectivity != "geometric":
         raise RunError(
             f"motion is drawn of {', '.join(DRAWN_CLASSES)}, for geometric models; this one is "

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -103,7 +103,7 @@ class Job:
         return {"run": self.run, "fold": self.fold.name, "seed": self.seed, "clips": list(self.clips)}
 
     @contextlib.contextmanager
-    def held(self, wait: bool) -> Iterator[bool]:
+    def held(self, wait: bool) -> Generator[bool]:
         """Hold the job's lock; give False where another process holds it and there is no reason to wait for it.
 
         Raises:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import TrainingArguments
 
+from mer_hf.evaluation.summary import Summary
+from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
-from mer_hf.metrics import action_unit_scores, scores
+from mer_hf.metrics import Scores, action_unit_scores, scores
 from mer_hf.protocols import Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
@@ -30,6 +33,53 @@ from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
 
 PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
+
+
+class Unit(TypedDict):
+    """How well an action unit is recognised, and how many clips show it."""
+
+    f1: float | None
+    clips: int
+
+
+class Units(TypedDict):
+    """How well action units are recognised, see `unit_scores`."""
+
+    macro_f1: float
+    interval: NotRequired[list[float]]
+    clips: int
+    per_unit: dict[str, Unit]
+
+
+class Found(Summary, total=False):
+    """All scores of an outcome; ready for JSON."""
+
+    control: Scores
+    action_units: Units
+    drawn_motion: dict[str, Scores]
+    clips_of_training_subjects: int
+
+
+class Counts(TypedDict):
+    """How many clips there are, and of what."""
+
+    clips: int
+    subjects: int
+    per_class: dict[str, int]
+    per_corpus: dict[str, int]
+
+
+class Record(TypedDict, total=False):
+    """What was run on what; ready for JSON."""
+
+    folds: int
+    recipe: dict[str, object]
+    scored: dict[str, object]
+    counts: Counts
+    data: dict[str, str]
+    num_processes: int
+    wall_time_s: float
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -49,8 +99,8 @@ class Outcome:
     model: RcnForVideoClassification
     processor: RcnVideoProcessor
     predictions: pd.DataFrame | None
-    scores: dict[str, object]
-    record: dict[str, object] = field(repr=False)
+    scores: Found
+    record: Record = field(repr=False)
     identity: dict[str, object] = field(repr=False)
 
     @property
@@ -80,7 +130,7 @@ class Outcome:
             write_atomically(folder / "predictions.csv", self.predictions.to_csv(index=False))
         write_json(folder / "results.json", self.results)
         if self.is_trained:
-            save_with_card(self.model, self.processor, self.results, folder / "model")
+            save_with_card(self.model, self.processor, cast(dict[str, Json], self.results), folder / "model")
         return folder
 
 
@@ -108,14 +158,14 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
     return rows
 
 
-def control_scores(clips: Sequence[Clip], folds: Sequence[Fold], num_classes: int) -> dict[str, object]:
+def control_scores(clips: Sequence[Clip], folds: Sequence[Fold], num_classes: int) -> Scores:
     """Scores of the classical control, fitted anew on the training side of each fold, see `training.control`."""
     flow, labels = np.stack([clip.apex_motion for clip in clips]), np.array([clip.label for clip in clips])
     predicted = [control_predictions(flow[list(f.train)], labels[list(f.train)], flow[list(f.test)]) for f in folds]
     return scores(np.concatenate([labels[list(f.test)] for f in folds]), np.concatenate(predicted), num_classes)
 
 
-def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | None) -> dict[str, object]:
+def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | None) -> Found:
     """How well action units are recognised, where the clips are coded and the model knows units.
 
     Args:
@@ -127,7 +177,7 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
         `action_units`: the macro F1 over the units that some clip shows, its interval over resampled subjects and, for
         each unit, F1 and the number of clips; empty without codes or units.
     """
-    if logits is None or "action_units" not in dataset.column_names:
+    if logits is None or units is None or "action_units" not in dataset.column_names:
         return {}
     coded = [set(map(int, re.findall(r"\d+", text or ""))) for text in dataset["action_units"]]
     rows = [row for row, codes in enumerate(coded) if codes]
@@ -137,9 +187,11 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
     subjects = [dataset["subject"][row] for row in rows]
     found = action_unit_scores(moved, (logits[rows] > 0).cpu().numpy(), subjects)
     each = zip(units, found["f1"], found["clips"], strict=True)
-    per_unit = {f"AU{unit}": {"f1": f1, "clips": clips} for unit, f1, clips in each if clips}
-    interval = {} if found["interval"] is None else {"interval": found["interval"]}
-    return {"action_units": {"macro_f1": found["macro_f1"], **interval, "clips": len(rows), "per_unit": per_unit}}
+    per_unit = {f"AU{unit}": Unit(f1=f1, clips=clips) for unit, f1, clips in each if clips}
+    scored: Units = {"macro_f1": found["macro_f1"], "clips": len(rows), "per_unit": per_unit}
+    if found["interval"] is not None:
+        scored["interval"] = found["interval"]
+    return {"action_units": scored}
 
 
 # --- what was run on what ---
@@ -153,10 +205,10 @@ def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, obj
     return {**asdict(recipe), "seed": arguments.seed, **changed}
 
 
-def data_record(dataset: Dataset) -> dict[str, object]:
+def data_record(dataset: Dataset) -> Record:
     """What `results.json` says of the clips."""
     names = dataset.features["label"].names
-    counts = {
+    counts: Counts = {
         "clips": len(dataset),
         "subjects": len(set(dataset["subject"])),
         "per_class": {names[label]: count for label, count in sorted(Counter(dataset["label"]).items())},
@@ -171,7 +223,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
-def circumstances(started: float, num_processes: int = 1) -> dict[str, object]:
+def circumstances(started: float, num_processes: int = 1) -> Record:
     """How a run came about.
 
     Args:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 from datasets import Dataset
 from transformers import TrainingArguments
@@ -53,12 +54,12 @@ class Plan:
     @property
     def output_dir(self) -> Path:
         """Where finished folds are kept."""
-        return Path(self.arguments.output_dir)
+        return Path(cast(str, self.arguments.output_dir))
 
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of the labels."""
-        return list(self.config.id2label.values())
+        return self.config.class_names()
 
     @property
     def seeds(self) -> list[int]:
@@ -84,16 +85,17 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
         if arguments.hub_model_id is None:
             raise RunError("push_to_hub needs to know where: hub_model_id USER/NAME")
         check_login(arguments.hub_model_id, arguments.hub_token)
-    for name in set(arguments.report_to) - set(get_available_reporting_integrations()):
+    for name in set(arguments.report_to or ()) - set(get_available_reporting_integrations()):
         raise RunError(f"report_to names {name}, which is not installed: pip install {name}")
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
         return Plan(recipe, arguments, None, config, build_processor(recipe, config), None, None)
+    dataset = cast(Dataset, dataset)
     check_dataset(dataset)
     dataset = with_identity(dataset)
     if companion is not None:
-        dataset = with_classes(dataset, list(companion.model.config.id2label.values()))
+        dataset = with_classes(dataset, companion.model.config.class_names())
     config = build_config(recipe, dataset, start, companion)
     processor = build_processor(recipe, config, start or companion)
     if recipe.control:
@@ -121,10 +123,10 @@ def build_config(
     """
     names = dataset.features["label"].names
     column = check_dataset(dataset)
-    given = dict(recipe.model)
+    given = dict(recipe.config_fields)
     if start is not None:
-        single = start.model.members[0] if start.model.members else start.model
-        given = {field.name: getattr(single.config, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
+        single = start.model.networks()[0].config
+        given = {field.name: getattr(single, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:
@@ -147,7 +149,7 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
     Raises:
         RunError: for a recipe whose model is not one of flow.
     """
-    config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.model}, DRAWN_CLASSES)
+    config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.config_fields}, DRAWN_CLASSES)
     if config.connectivity != "geometric":
         raise RunError(f"--dataset {DRAWN} draws flow; preset {recipe.preset} is {config.connectivity}")
     return config
@@ -156,11 +158,11 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
 def _inputs_of(companion: Recogniser, recipe: Recipe) -> dict[str, object]:
     """The fields that all members of an ensemble have in common."""
     shared = {name: getattr(companion.model.config, name) for name in SHARED}
-    for name in sorted(shared.keys() & recipe.model.keys()):
-        if recipe.model[name] != shared[name]:
+    for name in sorted(shared.keys() & recipe.config_fields.keys()):
+        if recipe.config_fields[name] != shared[name]:
             raise RunError(
-                f"model says {name} {recipe.model[name]!r}, but {recipe.average_with}, which it is averaged with, has "
-                f"{shared[name]!r}; leave it out, or say the same"
+                f"model says {name} {recipe.config_fields[name]!r}, but {recipe.average_with}, which it is averaged "
+                f"with, has {shared[name]!r}; leave it out, or say the same"
             )
     return shared
 
@@ -181,7 +183,7 @@ def build_processor(recipe: Recipe, config: RcnConfig, saved: Recogniser | None 
         MerHfError: for an option that does not exist, or is out of its range.
     """
     if saved is not None:
-        return saved.processor.with_options(**recipe.processor)
+        return saved.processor.with_options(**recipe.processor_options)
     height, width = config.image_size
     made = RcnVideoProcessor(
         connectivity=config.connectivity,
@@ -189,7 +191,7 @@ def build_processor(recipe: Recipe, config: RcnConfig, saved: Recogniser | None 
         num_frames=config.num_frames,
         size={"height": height, "width": width},
     )
-    return made.with_options(**recipe.processor)
+    return made.with_options(**recipe.processor_options)
 
 
 # --- what is refused ---

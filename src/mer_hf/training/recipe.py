@@ -13,11 +13,13 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, NoReturn, get_type_hints
+from typing import Literal, NoReturn, cast, get_type_hints
 
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import DataClassType
+from yaml.constructor import ConstructorError
 
 from mer_hf.errors import MerHfError
 from mer_hf.training.processes import take_share
@@ -159,6 +161,16 @@ class Recipe:
         self._refuse_unused()
 
     @property
+    def config_fields(self) -> dict[str, object]:
+        """The fields of `RcnConfig` to change, by name."""
+        return json_object("model", self.model)
+
+    @property
+    def processor_options(self) -> dict[str, object]:
+        """The options of `RcnVideoProcessor`, by name."""
+        return json_object("processor", self.processor)
+
+    @property
     def is_drawn(self) -> bool:
         """Whether all that is trained on is drawn motion, so that there are no clips."""
         return self.dataset == DRAWN
@@ -248,11 +260,12 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
         _check_option(argument)
     parser = _parser()
     try:
-        recipe, arguments, unknown = parser.parse_args_into_dataclasses(
+        parsed = parser.parse_args_into_dataclasses(
             [*from_file, *argv], look_for_args_file=False, return_remaining_strings=True
         )
     except (TypeError, ValueError) as error:  # what the dataclasses themselves refuse
         raise error if isinstance(error, RecipeError) else RecipeError(str(error)) from error
+    recipe, arguments, unknown = cast(tuple[Recipe, TrainingArguments, list[str]], parsed)
     if unknown:
         raise RecipeError(f"{_short(unknown[0])} belongs to no option; the recipe's file stands first")
     _check_arguments(arguments)
@@ -261,7 +274,8 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
 
 
 def _parser() -> HfArgumentParser:
-    parser = HfArgumentParser((Recipe, TrainingArguments), add_help=False, allow_abbrev=False)
+    parts = cast(list[DataClassType], [Recipe, TrainingArguments])
+    parser = HfArgumentParser(parts, add_help=False, allow_abbrev=False)
     parser.error = _refuse
     (trackers,) = (action for action in parser._actions if action.dest == "report_to")
     trackers.nargs = "+"  # HfArgumentParser would take a single one
@@ -295,7 +309,7 @@ class _UniqueKeys(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"{min(twice)!r} stands twice", node.start_mark)
+            raise ConstructorError(None, None, f"{min(twice)!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -339,7 +353,7 @@ def _check_name(name: object, where: str, written: str = "") -> None:
         what = f"there is no option {written.partition('=')[0][:60]}" if written else f"unknown key {_short(name)}"
         raise RecipeError(f"{where}{what}{hint}")
     if name not in HOLD and name not in HELP:
-        reasons = [reason for beginning, reason in INSTEAD.items() if name.startswith(beginning)]
+        reasons = [reason for beginning, reason in INSTEAD.items() if str(name).startswith(beginning)]
         raise RecipeError(f"{where}{name} does not hold here: {next(iter(reasons), 'it was never tried')}")
 
 
@@ -399,7 +413,7 @@ def help_text(everything: bool = False) -> str:
     parser = _parser()
     defaults = {action.dest: action.default for action in reversed(parser._actions)}  # --no_x comes after --x
     texts = {entry.name: entry.metadata.get("help", "") for entry in fields(TrainingArguments)} | HELP
-    groups = {"the recipe": [entry.name for entry in fields(Recipe)]}
+    groups: dict[str, Sequence[str]] = {"the recipe": [entry.name for entry in fields(Recipe)]}
     groups |= {"the optimisation": OPTIMISATION, "the circumstances": CIRCUMSTANCES}
     lines = [
         "usage: mer-hf train [RECIPE.yaml] [--OPTION VALUE ...]",
@@ -415,8 +429,9 @@ def help_text(everything: bool = False) -> str:
             option = f"--{name.replace('_', '-')}"
             shown = "" if default in (None, "") else f" ({default})"
             if everything:
-                indented = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
-                lines += [f"  {option}", *textwrap.wrap(text + shown, 110, **indented)]
+                indent = " " * 6
+                lines.append(f"  {option}")
+                lines += textwrap.wrap(text + shown, 110, initial_indent=indent, subsequent_indent=indent)
             else:
                 room = 86 - len(shown)
                 lines.append(f"  {option:30} {text if len(text) <= room else text[: room - 3] + '...'}{shown}")

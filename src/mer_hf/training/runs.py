@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 import torch
@@ -27,7 +28,9 @@ from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, wi
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
 from mer_hf.training.folds import Job, folds_of, shared_out
 from mer_hf.training.outcome import (
+    Found,
     Outcome,
+    Record,
     circumstances,
     claim,
     control_scores,
@@ -116,7 +119,8 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     clips = [] if plan.dataset is None else load_clips(plan.dataset, plan.processor, plan.recipe.num_proc)
     identity = identity_of(plan, clips)
     digest = claim(plan.output_dir, identity)
-    held_out = {fold.name: tuple(plan.dataset.select(fold.test)["clip_id"]) for fold in folds}
+    names = [] if plan.dataset is None else plan.dataset["clip_id"]
+    held_out = {fold.name: tuple(names[row] for row in fold.test) for fold in folds}
     jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
     with many_small_steps():
         for job, wait in shared_out(jobs, share):
@@ -126,16 +130,21 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
         if share.rank != 0:
             return None
         model = final_model(plan, clips)
-    predictions = pd.concat([job.kept() for job in jobs], ignore_index=True) if jobs else None
-    found = {}
+    kept = [table for job in jobs if (table := job.kept()) is not None]
+    predictions = pd.concat(kept, ignore_index=True) if kept else None
+    found: Found = {}
     if predictions is not None:
         found = {**summarise(predictions, plan.classes)}
         found["headline"] = headline(predictions, plan.classes, plan.recipe.average_seeds)
     if plan.recipe.control:
-        found["control"] = control_scores(clips, folds, plan.config.num_labels)
+        found["control"] = control_scores(clips, folds, len(plan.classes))
     if plan.dataset is None:
         found |= {"classes": plan.classes, "drawn_motion": dict(score_drawn(model))}
-    record = {"folds": len(folds), "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
+    record: Record = {
+        "folds": len(folds),
+        "recipe": recipe_record(plan.recipe, plan.arguments),
+        **data_of(plan.dataset),
+    }
     record |= circumstances(started, share.world_size)
     return Outcome(model, plan.processor, predictions, found, record, identity)
 
@@ -148,7 +157,7 @@ def identity_of(plan: Plan, clips: Sequence[Clip]) -> dict[str, object]:
     return {**kept, **precision, "data_sha256": None if plan.dataset is None else digest_of(plan.dataset, clips)}
 
 
-def data_of(dataset: Dataset | None) -> dict[str, object]:
+def data_of(dataset: Dataset | None) -> Record:
     """What `results.json` says of the data: clips, or drawn motion."""
     return {"data": DRAWN_DATA} if dataset is None else data_record(dataset)
 
@@ -165,8 +174,8 @@ def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
     logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
     if not logits.isfinite().all():
         raise RunError(f"{job.name}: the scores of held-out clips are not finite numbers")
-    predictions = predictions_table(plan.dataset.select(job.fold.test), logits, job.fold.name, job.seed)
-    scored = scores([clip.label for clip in held_out], logits.argmax(1).tolist(), plan.config.num_labels)
+    predictions = predictions_table(cast(Dataset, plan.dataset).select(job.fold.test), logits, job.fold.name, job.seed)
+    scored = scores([clip.label for clip in held_out], logits.argmax(1).tolist(), len(plan.classes))
     finish_tracking(trained, {f"test_{name}": scored[name] for name in SCORES})
     job.keep(predictions, trained.curve)
 
@@ -225,27 +234,28 @@ def score(
     saved = model if isinstance(model, Recogniser) else open_model(name)
     prepares = saved.processor.with_options(**(processor or {}))
     recogniser = saved.model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    scored = {"scored": {"model": name, "processor": dict(processor or {})}}
-    classes = list(recogniser.config.id2label.values())
+    asked: dict[str, object] = {"model": name, "processor": dict(processor or {})}
+    classes = recogniser.config.class_names()
     if isinstance(clips, str):
         if clips != DRAWN:
             raise RunError(f"clips is {clips!r}; give what mer_hf.load_dataset gives, or {DRAWN!r}")
-        found = {"classes": classes, "drawn_motion": dict(score_drawn(recogniser))}
-        return Outcome(recogniser, prepares, None, found, {**scored, **data_of(None), **circumstances(started)}, scored)
+        drawn: Found = {"classes": classes, "drawn_motion": dict(score_drawn(recogniser))}
+        known: Record = {"scored": asked, **data_of(None), **circumstances(started)}
+        return Outcome(recogniser, prepares, None, drawn, known, {"scored": asked})
     check_dataset(clips)
     dataset = with_classes(with_identity(clips), classes)
     held = load_clips(dataset, prepares, num_proc)
     outputs = predict(recogniser, held, prepares, batch_size)
     predictions = predictions_table(dataset, outputs.logits, "none", 0)
     trained_on = {subject_name(subject) for subject in recogniser.config.training_subjects or ()}
-    found = {
+    found: Found = {
         **summarise(predictions, classes),
         "headline": headline(predictions, classes),
         **unit_scores(dataset, outputs.action_unit_logits, recogniser.config.action_units),
         "clips_of_training_subjects": sum(subject in trained_on for subject in dataset["subject"]),
     }
-    record = {**scored, **data_of(dataset), **circumstances(started)}
-    identity = {**scored, "data_sha256": digest_of(dataset, held)}
+    record: Record = {"scored": asked, **data_of(dataset), **circumstances(started)}
+    identity = {"scored": asked, "data_sha256": digest_of(dataset, held)}
     return Outcome(recogniser, prepares, predictions, found, record, identity)
 
 

@@ -9,11 +9,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import Video, stream_video
+from mer_hf.rcn.sources_rcn import Picture, VideoSource
 
 BLANK = ("", "/", "\\", "-", "nan", "none")
 """What tables write where a frame is not known."""
@@ -22,7 +24,7 @@ SLACK = 1e-3
 """Seconds: Matroska rounds times to a millisecond."""
 
 
-def clip_of_row(row: Mapping[str, object], grey: bool) -> tuple[object, int | None]:
+def clip_of_row(row: Mapping[str, object], grey: bool) -> tuple[VideoSource, int | None]:
     """The clip of a row, and the index of its apex.
 
     Args:
@@ -50,7 +52,7 @@ def clip_of_row(row: Mapping[str, object], grey: bool) -> tuple[object, int | No
             "column 'unit' says 'seconds'"
         )
     if row.get("video") is not None:
-        return _from_video(row["video"], grey, unit == "seconds", onset, apex, offset)
+        return _from_video(cast(VideoSource, row["video"]), grey, unit == "seconds", onset, apex, offset)
     frames = row.get("frames")
     return _from_list(frames if isinstance(frames, Sequence) else (), onset, apex, offset)
 
@@ -73,8 +75,8 @@ def _number(row: Mapping[str, object], name: str) -> float | None:
 
 
 def _from_list(
-    frames: Sequence[object], onset: float | None, apex: float | None, offset: float | None
-) -> tuple[Sequence[object], int | None]:
+    frames: Sequence[Picture], onset: float | None, apex: float | None, offset: float | None
+) -> tuple[Sequence[Picture], int | None]:
     """The images from onset to offset, by the numbers in their names where the list is longer or shorter than that."""
     total = len(frames)
     if onset is None or total == 0:
@@ -120,8 +122,8 @@ def _numbers(frames: Sequence[object]) -> list[int] | None:
 
 
 def _from_video(
-    source: object, grey: bool, seconds: bool, onset: float | None, apex: float | None, offset: float | None
-) -> tuple[object, int | None]:
+    source: VideoSource, grey: bool, seconds: bool, onset: float | None, apex: float | None, offset: float | None
+) -> tuple[VideoSource, int | None]:
     """The frames of a video from onset to offset, and no others in memory."""
     if onset is None and offset is None and apex is None:
         return source, None

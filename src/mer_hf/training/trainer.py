@@ -8,15 +8,15 @@ import copy
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -24,7 +24,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirror
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.batches import DrawnFields, JointClips, ResidentClips
+from mer_hf.training.batches import Batch, DrawnFields, JointClips, ResidentClips
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
@@ -66,7 +66,7 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
     set_seed(seed)
     source = training_source(plan, clips, seed)
     if not isinstance(source, DrawnFields):
-        config.class_counts = source.class_counts(config.num_labels)
+        config.class_counts = source.class_counts(len(config.class_names()))
     model = RcnForVideoClassification(config).to(memory_format=torch.channels_last)  # convolutions of few maps like it
     if plan.start is not None:
         _begin_with(model, plan.start.model)
@@ -96,7 +96,7 @@ def _begin_with(model: RcnForVideoClassification, start: RcnForVideoClassificati
 
     Its linear layers are kept where they name the same classes or units in the same order, and made anew otherwise.
     """
-    source = start.members[0] if start.members else start
+    source = start.networks()[0]
     anew = ["unit_classifier"] if model.unit_classifier is None else []
     if source.config.id2label != model.config.id2label:
         anew.append("classifier")
@@ -136,7 +136,7 @@ class RcnTrainer(Trainer):
         super().__init__(
             model,
             arguments,
-            data_collator=lambda batch: batch,  # it is one already
+            data_collator=cast(Callable[[list[Any]], dict[str, Any]], lambda batch: batch),  # it is one already
             train_dataset=source,
             callbacks=callbacks,
         )
@@ -146,7 +146,7 @@ class RcnTrainer(Trainer):
         for callback in self.callback_handler.callbacks:
             if isinstance(callback, TensorBoardCallback):  # it would name the run after the second, as others do
                 run_name = folder_name(self.args.run_name or "run")
-                callback.logging_dir = str(Path(self.args.output_dir, "tracked", run_name))
+                callback.logging_dir = str(Path(cast(str, self.args.output_dir), "tracked", run_name))
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -155,17 +155,17 @@ class RcnTrainer(Trainer):
         if self.recipe.lr_step_epochs is None:
             return super().create_scheduler(num_training_steps, optimizer)
         steps = round(self.recipe.lr_step_epochs * num_training_steps / self.args.num_train_epochs)
-        optimizer = self.optimizer if optimizer is None else optimizer
+        optimizer = cast(torch.optim.Optimizer, self.optimizer if optimizer is None else optimizer)
         self.lr_scheduler = torch.optim.lr_scheduler.StepLR(optimizer, max(1, steps), self.recipe.lr_step_factor)
         return self.lr_scheduler
 
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+    def _prepare_inputs(self, inputs: Batch) -> Batch:
         return inputs  # they lie on the device
 
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, RcnOutput]:
@@ -178,7 +178,7 @@ class RcnTrainer(Trainer):
         )
         return (outputs.loss, outputs) if return_outputs else outputs.loss
 
-    def finished(self, batch: dict[str, Any]) -> Tensor:
+    def finished(self, batch: Batch) -> Tensor:
         """The model input of a training batch, (B, T, C, H, W): clips jittered, then drawn fields, all mirrored."""
         if "clips" in batch:
             pixels = self.processor.model_input(batch["clips"], self.jitter, self.generator)
@@ -199,7 +199,7 @@ class RcnTrainer(Trainer):
         """
         raise RunError("save the outcome of the run, and push its folder: mer_hf.push(FOLDER, 'USER/NAME')")
 
-    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+    def floating_point_ops(self, inputs: Mapping[str, object]) -> int:
         """Not counted: the count goes through all modules in every step, and nothing here reads it."""
         return 0
 
@@ -220,12 +220,20 @@ class StopWhereNotFinite(TrainerCallback):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_epoch_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: torch.nn.Module,
+        **kwargs: object,
+    ) -> None:
         """Look at all weights and statistics."""
         if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
             raise RunError(
-                f"{self.name or 'the training'} went astray in epoch {round(state.epoch)}: its weights are no longer "
-                f"finite numbers. A learning rate below {args.learning_rate:g} may help."
+                f"{self.name or 'the training'} went astray in epoch {round(state.epoch or 0)}: its weights are no "
+                f"longer finite numbers. A learning rate below {args.learning_rate:g} may help."
             )
 
 
@@ -239,15 +247,39 @@ class AverageWeights(TrainerCallback):
     def __init__(self, decay: float) -> None:
         self.decay = decay
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: torch.nn.Module,
+        **kwargs: object,
+    ) -> None:
         """Begin with the initial weights."""
         self.average = ModelEmaV3(model, decay=self.decay, use_warmup=True)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: torch.nn.Module,
+        **kwargs: object,
+    ) -> None:
         """Add the weights after a step."""
         self.average.update(model, state.global_step)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model: torch.nn.Module,
+        **kwargs: object,
+    ) -> None:
         """Put the average in place of the weights."""
         model.load_state_dict(self.average.module.state_dict())
 
@@ -269,16 +301,24 @@ def finish_tracking(trained: Trained, scores: dict[str, float]) -> None:
 # --- what a trained model says ---
 
 
+class Predicted(NamedTuple):
+    """What a model says of clips: logits (clips, classes) and, where it knows units, (clips, units); float32."""
+
+    logits: Tensor
+    action_unit_logits: Tensor | None
+
+
 @torch.no_grad()
 def predict(
     model: RcnForVideoClassification, clips: Sequence[Clip], processor: RcnVideoProcessor, batch_size: int = 64
-) -> RcnOutput:
+) -> Predicted:
     """What a model says of clips, with nothing drawn: logits of the classes and of action units, float32."""
     model.eval()
-    outputs = [model(part) for part in ResidentClips(clips, processor, model.device).inputs.split(batch_size)]
+    inputs = cast(Tensor, ResidentClips(clips, processor, model.device).inputs)  # made there, without jitter
+    outputs: list[RcnOutput] = [model(part) for part in inputs.split(batch_size)]
     units = [output.action_unit_logits.float() for output in outputs if output.action_unit_logits is not None]
-    return RcnOutput(
-        logits=torch.cat([output.logits.float() for output in outputs]),
+    return Predicted(
+        logits=torch.cat([cast(Tensor, output.logits).float() for output in outputs]),
         action_unit_logits=torch.cat(units) if units else None,
     )
 
@@ -299,11 +339,11 @@ def calibrate_units(model: RcnForVideoClassification, count: int = 10_000) -> No
     logits, order = logits.sort(0, descending=True)
     hits, calls = moved.gather(0, order).cumsum(0), torch.arange(1, count + 1, device=model.device)[:, None]
     best = (2 * hits / (calls + moved.sum(0))).argmax(0, keepdim=True)
-    model.unit_classifier.bias -= logits.gather(0, best)[0]
+    cast(torch.nn.Linear, model.unit_classifier).bias.sub_(logits.gather(0, best)[0])
 
 
 @contextlib.contextmanager
-def many_small_steps() -> Iterator[None]:
+def many_small_steps() -> Generator[None]:
     """Spare what a process does again and again while it trains one small model after the other.
 
     Every step frees its memory and takes it anew: glibc would hand it back to the kernel each time, which is a sixth of
