@@ -321,3 +321,19 @@ def test_a_sheet_whose_compressed_bytes_are_damaged_is_refused_as_what_it_is(tmp
     path.write_bytes(content)
     with pytest.raises(AnnotationError, match=r"sheet\.xlsx cannot be read as a spreadsheet"):
         read_pages(path)
+
+
+def test_cells_that_are_merged_outside_of_the_page_change_nothing(tmp_path):
+    path = tmp_path / "sheet.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["a", "b"])
+    book.save(path)
+    with zipfile.ZipFile(path) as parts:
+        files = {name: parts.read(name) for name in parts.namelist()}
+    page = "xl/worksheets/sheet1.xml"
+    merged = b'<mergeCells count="1"><mergeCell ref="C7:C9"/></mergeCells>'
+    files[page] = files[page].replace(b"</sheetData>", b"</sheetData>" + merged)
+    with zipfile.ZipFile(path, "w") as parts:
+        for name, content in files.items():
+            parts.writestr(name, content)
+    assert read_pages(path) == {"Sheet": [["a", "b"]]}

@@ -191,6 +191,8 @@ def _column_number(letters: bytes) -> int:
 def _rows(page: CalamineSheet) -> list[list[str]]:
     rows = [[_cell_text(cell) for cell in row] for row in page.to_python(skip_empty_area=False)]
     for (top, column), (bottom, _) in page.merged_cell_ranges or ():
+        if top >= len(rows) or column >= len(rows[top]):  # of a damaged sheet: outside of the page
+            continue
         for row in rows[top + 1 : bottom + 1]:
             if any(row):
                 row[column] = rows[top][column]
