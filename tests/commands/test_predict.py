@@ -82,7 +82,7 @@ def test_predict_explains_a_bad_video_and_still_answers_for_the_others(model, cl
     assert main(["predict", str(bad), str(clip), "--model", str(model)]) == 2
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == str(clip)
-    assert [line for line in printed.err.splitlines() if line.startswith(f"mer-hf: {bad}: ")]
+    assert [line for line in printed.err.splitlines() if line.startswith("mer-hf: ") and str(bad) in line]
 
 
 def test_predict_explains_wrong_options(model, clip, tmp_path, capsys):
