@@ -24,15 +24,15 @@ NONE = (0.0, 0.0)
 BARE = replace(  # the table alone
     DrawingSettings(),
     crops=(PUBLISHED_CROP,),
-    companion=0.0,
+    extra_unit=0.0,
     asymmetry=0.0,
     one_sided=0.0,
     place_jitter=0.0,
     direction_jitter=0.0,
     bump_size=(1.0, 1.0),
-    profile_exponents=(1.0,),
-    identity_shift=0.0,
-    identity_scale=0.0,
+    spatial_exponents=(1.0,),
+    face_shift=0.0,
+    face_scale=0.0,
     blink=0.0,
     gaze=0.0,
     head_shift=NONE,
@@ -70,7 +70,7 @@ def only(units, **changes):
 
 def test_a_bare_field_is_the_displacement_of_its_units():
     crop = CropGeometry((0.45, 0.3), 2.0, 2.4)
-    drawn = draw_fields(40, (20, 16), generator(), replace(BARE, crops=(crop,), companion=1.0))
+    drawn = draw_fields(40, (20, 16), generator(), replace(BARE, crops=(crop,), extra_unit=1.0))
     places = pixel_places(crop, (20, 16))
     for flow, units in zip(drawn.flow.numpy(), drawn.units.numpy(), strict=True):
         expected = 0.05 * displacement(places, dict(zip(ACTION_UNITS, units.tolist(), strict=True)))
@@ -81,7 +81,7 @@ def test_a_profile_exponent_bends_the_length_and_keeps_direction_and_strength():
     drawn = draw_fields(20, (12, 12), generator(), BARE)
     strength = 0.05 * drawn.units.amax(1)[:, None, None, None]
     plain = drawn.flow / strength
-    bent = draw_fields(20, (12, 12), generator(), replace(BARE, profile_exponents=(1.5,))).flow / strength
+    bent = draw_fields(20, (12, 12), generator(), replace(BARE, spatial_exponents=(1.5,))).flow / strength
     torch.testing.assert_close(bent, plain * plain.norm(dim=1, keepdim=True) ** 0.5, atol=1e-5, rtol=1e-4)
 
 

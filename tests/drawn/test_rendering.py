@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage.data import lbp_frontal_face_cascade_filename
@@ -69,7 +71,8 @@ def test_expression_is_zero_at_rest_one_at_the_apex_and_falls_after():
 
 
 def test_the_apex_is_seen_to_move_most_when_nothing_else_moves(monkeypatch):
-    for name, value in {"BLINK": 0, "GAZE": 0, "HEAD_SHIFT": 0, "FLICKER": 0, "NOISE": (0, 0)}.items():
+    monkeypatch.setattr(rendering, "EXPRESSION", replace(rendering.EXPRESSION, blink=0.0, gaze=0.0))
+    for name, value in {"HEAD_SHIFT": 0, "FLICKER": 0, "NOISE": (0, 0)}.items():
         monkeypatch.setattr(rendering, name, value)
     for name in ("DRIFT_SHIFT", "DRIFT_TURN", "DRIFT_SCALE"):
         monkeypatch.setattr(rendering, name, (0.0, 0.0))

@@ -91,11 +91,11 @@ class Synthetic(Casme2):
         # not needed, nor the image libraries they bring, by who reads a corpus from disk
         from mer_hf import action_units
         from mer_hf.drawn import embedded as synthetic
-        from mer_hf.drawn import portraits, rendering
+        from mer_hf.drawn import expression, portraits, rendering
 
         parameters = {"subjects": 8, "clips": 12, "fps": fps, "size": cls.resolution[0], "seed": 0}
         key = hashlib.sha256(repr(parameters).encode())
-        sources = [Path(module.__file__) for module in (action_units, synthetic, rendering)]
+        sources = [Path(module.__file__) for module in (action_units, expression, synthetic, rendering)]
         for source in [*sources, *sorted(Path(portraits.__file__).parent.glob("*.py"))]:
             key.update(source.read_bytes())
 

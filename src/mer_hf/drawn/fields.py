@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, ActionUnit, Bump, damaged_table
+from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.errors import MerHfError
 
 
@@ -65,48 +66,38 @@ WAVES = 16  # half waves of noise across a crop; flow that is averaged over regi
 
 
 @dataclass(frozen=True)
-class DrawingSettings:
-    """How fields are drawn. Lengths are eye distances; a pair of a length is its (median, deviation of the log).
+class DrawingSettings(ExpressionStatistics):
+    """How fields are drawn: an expression, what else moves, and what optical flow makes of it.
 
-    Shares, probabilities and the spread of units, places and faces are those of the generator whose networks
-    transferred to real micro-expressions (see `mer_hf.action_units`). Lengths of motion beside the units are usual ones
-    for seated subjects and fixed cameras. What flow makes of it was set by the look and the spectrum of DIS flow on
-    rendered clips and on a real talking face.
+    Lengths are eye distances; a pair of a length is its (median, deviation of the log). Lengths of motion beside the
+    units are usual ones for seated subjects and fixed cameras. What flow makes of it was set by the look and the
+    spectrum of DIS flow on rendered clips and on a real talking face. A field shows onset -> apex, so the times of an
+    expression change nothing in it.
 
     Attributes:
         action_units, unit_shares: the table.
         crops: from which each field has one.
-        rest: share of fields in which no unit moves, beside everything else that does.
+        rest: fraction of fields in which no unit moves, beside everything else that does.
         amplitude: how far an intensity of 1 moves the skin.
-        intensity: of an expression, least and most.
-        unit_gain: of each of its units, least and most.
-        companion: probability of one more unit.
-        companion_gain: least and most.
-        asymmetry: deviation of the log gain of one side against the other.
-        one_sided: probability that one side stays still.
-        place_jitter: deviation of the place of each bump.
-        direction_jitter: deviation of the direction of each bump, in radians.
-        bump_size: factor on the widths of all bumps of a field, least and most.
-        profile_exponents: of the length of displacement; each field has one.
-        identity_shift: deviation of the place of a face in its crop.
-        identity_scale: deviation of the log size of a face in its crop, across and down.
-        blink, blink_reach: probability of lid motion; how far a lid moves.
-        gaze, gaze_shift: probability of a glance; how far an iris moves.
+        face_shift: deviation of the place of a face's features in its crop: proportions, alignment and the pattern of
+            motion at once. `rendering` has less of the last alone: its portraits bring their proportions.
+        face_scale: deviation of the log size of a face in its crop, across and down; likewise.
+        blink_reach: how far a lid moves.
         head_shift, head_turn, head_growth, head_relief: motion of the head: translation; rotation in the picture, in
             radians; relative growth; what a turn out of the picture moves the middle of the face more than its rim.
         oval: probability that the wall behind the face is in the picture, and still.
         smoothing: deviation of the Gaussian over which flow averages, least and most.
         skin: how well plain skin shows a motion, beside the edges (median, deviation of the log).
-        shrinkage: the square of the texture at which half of a motion is found (median, deviation of the log).
+        shrinkage: square of the texture at which half of a motion is found (median, deviation of the log).
         outliers: mean number of places where flow goes astray, mostly at edges.
         outlier_size: deviation of an outlier's Gaussian, least and most.
         outlier_shift: how far astray.
         noise: root mean square of smooth noise, in u and in v.
-        noise_exponent: the amplitude of that noise falls with this power of frequency, least and most.
+        noise_exponent: power of frequency with which the amplitude of that noise falls, least and most.
         edge_noise: root mean square of a finer noise where there are edges.
 
     Raises:
-        ValueError: for a set of units that the table lacks, or no crop.
+        MerHfError: for a set of units that the table lacks, or no crop.
     """
 
     action_units: Mapping[int, ActionUnit] = field(default_factory=lambda: ACTION_UNITS)
@@ -114,22 +105,9 @@ class DrawingSettings:
     crops: tuple[CropGeometry, ...] = (PUBLISHED_CROP, aligned_crop())
     rest: float = 0.0
     amplitude: float = 0.05
-    intensity: tuple[float, float] = (0.25, 1.0)
-    unit_gain: tuple[float, float] = (0.6, 1.2)
-    companion: float = 0.25
-    companion_gain: tuple[float, float] = (0.15, 0.5)
-    asymmetry: float = 0.5
-    one_sided: float = 0.18
-    place_jitter: float = 0.04
-    direction_jitter: float = math.radians(14)
-    bump_size: tuple[float, float] = (0.8, 1.6)
-    profile_exponents: tuple[float, ...] = (0.8, 1.0, 1.5)
-    identity_shift: float = 0.05
-    identity_scale: float = 0.07
-    blink: float = 0.60
+    face_shift: float = 0.05
+    face_scale: float = 0.07
     blink_reach: tuple[float, float] = (0.015, 0.8)
-    gaze: float = 0.35
-    gaze_shift: tuple[float, float] = (0.02, 0.6)
     head_shift: tuple[float, float] = (0.010, 0.8)
     head_turn: tuple[float, float] = (0.005, 0.8)
     head_growth: tuple[float, float] = (0.003, 0.8)
@@ -171,10 +149,10 @@ def held_back_settings() -> dict[str, DrawingSettings]:
         },
         "crop": {
             "crops": (aligned_crop(0.0), aligned_crop(0.2), CropGeometry((0.52, 0.26), 2.0, 2.2)),
-            "identity_scale": 0.09,
+            "face_scale": 0.09,
         },
         "around": {
-            "companion": 0.35,
+            "extra_unit": 0.35,
             "blink": 0.8,
             "gaze": 0.5,
             "head_shift": (0.015, 0.8),
@@ -265,8 +243,10 @@ def _expressions(draws: "_Draws", settings: DrawingSettings) -> tuple[Tensor, Te
         members = torch.tensor([[number in units for number in numbers] for units in shares], device=draws.device)
         moves = torch.where((label == index)[:, None], members[draws.choice(list(shares.values()))], moves)
     rank = draws.uniform(0, 1, len(numbers)).masked_fill(moves, -1)
-    joins = (rank == rank.amax(1, keepdim=True)) & draws.chance(settings.companion, 1)
-    gain = moves * draws.uniform(*settings.unit_gain, len(numbers)) + joins * draws.uniform(*settings.companion_gain, 1)
+    joins = (rank == rank.amax(1, keepdim=True)) & draws.chance(settings.extra_unit, 1)
+    gain = moves * draws.uniform(*settings.unit_gain, len(numbers)) + joins * draws.uniform(
+        *settings.extra_unit_gain, 1
+    )
     rests = draws.chance(settings.rest)
     intensity = draws.uniform(*settings.intensity, 1).masked_fill(rests[:, None], 0)
     return label.masked_fill(rests, -1), gain * intensity
@@ -276,7 +256,7 @@ def _face_coordinates(draws: "_Draws", size: tuple[int, int], settings: DrawingS
     """Face coordinates x of the columns of each crop, (B, W), and y of its rows, (B, H)."""
     crops = torch.tensor([(*crop.eyes, crop.width, crop.height) for crop in settings.crops], device=draws.device)
     eyes, sides = crops[draws.choice([1.0] * len(crops))].split(2, 1)
-    shift, scale = draws.normal(settings.identity_shift, 2), draws.normal(settings.identity_scale, 2).exp()
+    shift, scale = draws.normal(settings.face_shift, 2), draws.normal(settings.face_scale, 2).exp()
 
     def along(axis: int, pixels: int) -> Tensor:
         part = (torch.arange(pixels, device=draws.device) + 0.5) / pixels
@@ -308,7 +288,7 @@ def _unit_motion(draws: "_Draws", units: Tensor, across: Tensor, down: Tensor, s
     size = draws.uniform(*settings.bump_size, 1)
     motion = _sum_of_bumps(across, down, *places, cos * dx - sin * dy, sin * dx + cos * dy, size * sx, size * sy)
 
-    exponents = torch.tensor(settings.profile_exponents, device=draws.device)
+    exponents = torch.tensor(settings.spatial_exponents, device=draws.device)
     exponent = exponents[draws.choice([1.0] * len(exponents), 1, 1, 1)]
     squared = motion.square().sum(1, keepdim=True).clamp(min=1e-8)
     return settings.amplitude * strength[..., None, None] * motion * squared ** ((exponent - 1) / 2)

@@ -16,36 +16,22 @@ import cv2
 import numpy as np
 
 from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, displacement
+from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.drawn.portraits import MARGIN, STORED_SCALE, Portrait, draw_portrait, draw_sitter, lid_edges
 from mer_hf.errors import MerHfError
 
 EMOTION_CLASSES = tuple(UNIT_SHARES)
 
-# How hard the corpus is. Lengths are pixels of a 256-pixel frame unless said otherwise, and scale with the frame.
+EXPRESSION = ExpressionStatistics()
+# How hard the corpus is beside it. Lengths are pixels of a 256-pixel frame unless said otherwise, and scale with it.
 REFERENCE_SIZE = 256
-DURATION = (0.20, 0.48)  # s, onset to offset; a micro-expression lasts under half a second (Yan et al., 2013)
-RISE = (0.28, 0.55)  # share of the duration before the apex: the rise is usually the shorter part
-TIME_EXPONENT = (0.8, 1.5)  # of the raised cosine between rest and apex
-REMAINDER = (0.0, 0.25)  # share of the apex displacement left at the annotated offset
 PEAK = (1.0, 3.0)  # px, largest displacement by the units at the apex, weakest to strongest intensity
-# Around the units: what a generator needed whose networks transfer to real clips (see `mer_hf.action_units`).
-INTENSITY = (0.25, 1.0)
-UNIT_GAIN = (0.6, 1.2)  # each unit's own factor
-COMPANION = 0.25  # probability of a further unit, at COMPANION_GAIN of the others
-COMPANION_GAIN = (0.15, 0.5)
-ASYMMETRY = 0.5  # deviation of the log gain of one side against the other
-ONE_SIDED = 0.18  # probability that one side stays still
-PLACE_JITTER = 0.04  # eye distances, per clip
-IDENTITY_SHIFT = 0.03  # eye distances, per subject, beyond the proportions that the portrait draws
-IDENTITY_SCALE = 0.05  # deviation of the size of a subject's pattern
-BUMP_SIZE = (0.8, 1.6)
-DIRECTION_JITTER = np.deg2rad(14)
-SPATIAL_EXPONENTS = (0.8, 1.0, 1.5)  # of the magnitude of displacement over the face
-BLINK = 0.60  # probability of lid motion in a clip; its closure is log-normal, now and then a whole blink
-BLINK_CLOSURE = (0.10, 0.8, 0.95)  # median, deviation of the log, largest; 1 is shut
+# Where a subject's pattern of motion lies on the face, beyond the proportions that the portrait draws; what a crop of
+# a face varies by has these within it (`face_shift` and `face_scale` of `fields`).
+PATTERN_SHIFT = 0.03  # eye distances, deviation
+PATTERN_SCALE = 0.05  # deviation of the log
+BLINK_CLOSURE = (0.10, 0.8, 0.95)  # median, deviation of the log, largest; 1 is shut: now and then a whole blink
 BLINK_SECONDS = (0.15, 0.40)
-GAZE = 0.35  # probability of a glance
-GAZE_SHIFT = (0.02, 0.6)  # eye distances: median, deviation of the log
 # Recording: set by eye and by the magnitudes usual for fixed cameras and seated subjects.
 POSE_SHIFT = 2.0  # px, deviation between the clips of a subject
 DRIFT_SHIFT = (1.0, 0.6)  # px over a clip: median, deviation of the log
@@ -188,28 +174,28 @@ class _Expression:
 def _draw_expression(rng: np.random.Generator, emotion_class: str) -> _Expression:
     shares = UNIT_SHARES[emotion_class]
     unit_set = list(shares)[rng.choice(len(shares), p=list(shares.values()))]
-    intensities = {unit: rng.uniform(*UNIT_GAIN) for unit in unit_set}
-    if rng.random() < COMPANION:
+    intensities = {unit: rng.uniform(*EXPRESSION.unit_gain) for unit in unit_set}
+    if rng.random() < EXPRESSION.extra_unit:
         others = [unit for unit in ACTION_UNITS if unit not in unit_set]
-        intensities[others[rng.integers(len(others))]] = rng.uniform(*COMPANION_GAIN)
-    lean = rng.normal(0, ASYMMETRY / 2)
+        intensities[others[rng.integers(len(others))]] = rng.uniform(*EXPRESSION.extra_unit_gain)
+    lean = rng.normal(0, EXPRESSION.asymmetry / 2)
     gains = [float(np.exp(lean)), float(np.exp(-lean))]
-    if rng.random() < ONE_SIDED:
+    if rng.random() < EXPRESSION.one_sided:
         gains[rng.integers(2)] = 0.0
     return _Expression(
         emotion_class=emotion_class,
         unit_set=unit_set,
         intensities=intensities,
         side_gain=(gains[0], gains[1]),
-        shift=rng.normal(0, PLACE_JITTER, 2),
-        bump_size=rng.uniform(*BUMP_SIZE),
-        turn=float(np.clip(rng.normal(0, DIRECTION_JITTER), -2 * DIRECTION_JITTER, 2 * DIRECTION_JITTER)),
-        spatial_exponent=float(rng.choice(SPATIAL_EXPONENTS)),
-        peak=float(np.interp(rng.uniform(*INTENSITY), INTENSITY, PEAK)),
-        duration=rng.uniform(*DURATION),
-        rise=rng.uniform(*RISE),
-        time_exponent=rng.uniform(*TIME_EXPONENT),
-        remainder=rng.uniform(*REMAINDER),
+        shift=rng.normal(0, EXPRESSION.place_jitter, 2),
+        bump_size=rng.uniform(*EXPRESSION.bump_size),
+        turn=EXPRESSION.direction_jitter * float(np.clip(rng.standard_normal(), -2, 2)),
+        spatial_exponent=float(rng.choice(EXPRESSION.spatial_exponents)),
+        peak=float(np.interp(rng.uniform(*EXPRESSION.intensity), EXPRESSION.intensity, PEAK)),
+        duration=rng.uniform(*EXPRESSION.duration),
+        rise=rng.uniform(*EXPRESSION.rise),
+        time_exponent=rng.uniform(*EXPRESSION.time_exponent),
+        remainder=rng.uniform(*EXPRESSION.remainder),
     )
 
 
@@ -227,8 +213,8 @@ def draw_recording(subject: int, seed: int) -> Recording:
     """Draw what is fixed for a subject."""
     rng = random_stream(seed, _RECORDING_STREAM, subject)
     return Recording(
-        shift=rng.normal(0, IDENTITY_SHIFT, 2),
-        scale=float(np.exp(rng.normal(0, IDENTITY_SCALE))),
+        shift=rng.normal(0, PATTERN_SHIFT, 2),
+        scale=float(np.exp(rng.normal(0, PATTERN_SCALE))),
         noise=rng.uniform(*NOISE),
         jpeg_quality=int(rng.integers(JPEG_QUALITY[0], JPEG_QUALITY[1] + 1)),
     )
@@ -258,15 +244,15 @@ def _draw_scene(rng: np.random.Generator, duration: float) -> _Scene:
     angle, length, start = rng.uniform(0, 2 * np.pi), rng.uniform(*HEAD_SHIFT_PIXELS), rng.uniform(-0.2, duration)
     head_shift = (length * np.cos(angle), length * np.sin(angle), start, rng.uniform(*HEAD_SHIFT_SECONDS))
     blink = (heavy(*BLINK_CLOSURE), rng.uniform(-0.2, duration), rng.uniform(*BLINK_SECONDS))
-    reach, angle = heavy(*GAZE_SHIFT, 0.06), rng.normal(0, 0.3) + np.pi * rng.integers(2)
+    reach, angle = heavy(*EXPRESSION.gaze_shift, 0.06), rng.normal(0, 0.3) + np.pi * rng.integers(2)
     gaze = (reach * np.cos(angle), reach * np.sin(angle), rng.uniform(-0.05, duration))
     chance = rng.random(3)
     return _Scene(
         pose=pose,
         waves=waves,
         head_shift=head_shift if chance[0] < HEAD_SHIFT else None,
-        blink=blink if chance[1] < BLINK else None,
-        gaze=gaze if chance[2] < GAZE else None,
+        blink=blink if chance[1] < EXPRESSION.blink else None,
+        gaze=gaze if chance[2] < EXPRESSION.gaze else None,
     )
 
 
