@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "labels": set(),
     "action_units": {"errors"},
     "protocols": {"errors"},
-    "metrics": set(),
+    "metrics": {"errors"},
     "corpora": {"corpora", "drawn", "labels", "action_units", "errors"},
     "drawn": {"drawn", "action_units", "errors"},
     "rcn": {"rcn"},
