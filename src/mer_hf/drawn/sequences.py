@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mer_hf.action_units import UNITS_IN_LONG_VIDEO, ActionUnit, Bump, damaged_table
+from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.drawn.fields import _both_sides, _Draws, _gaussians
 from mer_hf.errors import MerHfError
 
@@ -76,8 +77,8 @@ class SequenceSettings:
         stays: probability that a part of the displacement stays.
         on_blink: probability that a micro-expression begins on a blink or right after it (16 of 105).
         in_macro: probability that it begins inside a longer expression.
-        asymmetry, one_sided, place_jitter, direction_jitter, bump_size: of a pattern, as in `DrawingSettings`.
-        identity_shift, identity_scale: of a face, as in `DrawingSettings`.
+        expression: how patterns of units differ; the times and strengths of long video are those below.
+        face_shift, face_scale: of a face's features, as in `DrawingSettings`.
         blinks: a minute (Bentivoglio et al., 1997: 17 at rest, 26 in conversation, 4.5 reading).
         blink_reach: how far the flow of a lid goes over a whole blink.
         blink_close, blink_open: least and most; closing takes less than opening (Sforza et al., 2008).
@@ -114,13 +115,9 @@ class SequenceSettings:
     stays: float = 0.2
     on_blink: float = 0.15
     in_macro: float = 0.1
-    asymmetry: float = 0.5
-    one_sided: float = 0.18
-    place_jitter: float = 0.04
-    direction_jitter: float = math.radians(14)
-    bump_size: tuple[float, float] = (0.8, 1.6)
-    identity_shift: float = 0.05
-    identity_scale: float = 0.07
+    expression: ExpressionStatistics = field(default_factory=ExpressionStatistics)
+    face_shift: float = 0.05
+    face_scale: float = 0.07
     blinks: tuple[float, float] = (17.0, 0.6)
     blink_reach: tuple[float, float] = (0.09, 0.5)
     blink_close: tuple[float, float] = (0.07, 0.16)
@@ -139,7 +136,7 @@ class SequenceSettings:
     macro_amplitude: tuple[float, float] = (0.025, 0.2)
     chewing: float = 0.05
     swallowing: float = 0.2
-    head_speed: tuple[float, float] = (0.08, 1.0)
+    head_speed: tuple[float, float] = (0.12, 1.0)
     visible: tuple[float, float] = (0.4, 1.0)
     smoothing: tuple[float, float] = (0.03, 0.09)
     noise: tuple[float, float] = (0.0014, 0.6)
@@ -158,7 +155,7 @@ def held_back_sequences() -> dict[str, SequenceSettings]:
     units, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
     shifts = {
         "noise": {"noise": (0.002, 0.6), "keyframe_shift": (0.0025, 0.9), "outliers": 10.0},
-        "around": {"head_speed": (0.12, 1.0), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
+        "around": {"head_speed": (0.18, 1.0), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
         "speech": {"speakers": 0.7, "speech_reach": (0.03, 0.6)},
         "table": {"action_units": units},
     }
@@ -245,7 +242,7 @@ class _Clock(NamedTuple):
 
 
 def _draw_face(draws: _Draws, places: Tensor, settings: SequenceSettings) -> _Face:
-    shift, scale = draws.normal(settings.identity_shift, 2, 1), draws.normal(settings.identity_scale, 2, 1).exp()
+    shift, scale = draws.normal(settings.face_shift, 2, 1), draws.normal(settings.face_scale, 2, 1).exp()
     across, down = (
         (axis - shift[:, index]) / scale[:, index] for index, axis in enumerate((places[0, 0], places[1, :, 0]))
     )
@@ -283,23 +280,29 @@ def _unit_table(settings: SequenceSettings) -> Tensor:
     return table
 
 
-def _unit_patterns(draws: _Draws, face: _Face, sets: Tensor, settings: SequenceSettings) -> Tensor:
-    """Sets of units (B, K, 3), by their places in the table, -1 for none -> patterns, whose greatest length is 1."""
+def _unit_patterns(draws: _Draws, face: _Face, sets: Tensor, settings: SequenceSettings, even: bool = False) -> Tensor:
+    """Sets of units (B, K, 3), by their places in the table, -1 for none -> patterns, whose greatest length is 1.
+
+    Both sides move about alike where they are to be even.
+    """
+    expression = settings.expression
+    if even:
+        expression = replace(expression, asymmetry=0.2, one_sided=0.0)
     bumps = _unit_table(settings).to(draws.device)[sets]  # (B, K, 3, bumps, 7)
     shape = bumps.shape[1:4]
-    gain = draws.uniform(0.6, 1.2, *shape[:2], 1).expand(-1, -1, -1, shape[2]).flatten(2)
+    gain = draws.uniform(*expression.unit_gain, *shape[:2], 1).expand(-1, -1, -1, shape[2]).flatten(2)
     bumps = bumps.flatten(2, 3).clone()
     number = bumps.shape[2]
-    lean = draws.normal(settings.asymmetry / 2, shape[0], 1)
-    still = draws.chance(settings.one_sided, shape[0], 1) * draws.sign(shape[0], 1)
+    lean = draws.normal(expression.asymmetry / 2, shape[0], 1)
+    still = draws.chance(expression.one_sided, shape[0], 1) * draws.sign(shape[0], 1)
     sides = torch.cat([lean.exp() * (still != -1), (-lean).exp() * (still != 1)], 2)
     sides = torch.stack([sides[..., 0], sides.mean(-1), sides[..., 1]], 2)
     gain = gain * sides.gather(2, bumps[..., 6].long() + 1)
-    turn = draws.normal(settings.direction_jitter, shape[0], number)
+    turn = draws.normal(expression.direction_jitter, shape[0], number)
     cos, sin, (dx, dy) = turn.cos(), turn.sin(), (bumps[..., 2].clone(), bumps[..., 3].clone())
     bumps[..., 2], bumps[..., 3] = cos * dx - sin * dy, sin * dx + cos * dy
-    bumps[..., :2] += draws.normal(settings.place_jitter, shape[0], number, 2)
-    bumps[..., 4:6] *= draws.uniform(*settings.bump_size, shape[0], 1, 1)
+    bumps[..., :2] += draws.normal(expression.place_jitter, shape[0], number, 2)
+    bumps[..., 4:6] *= draws.uniform(*expression.bump_size, shape[0], 1, 1)
     pattern = _pattern(face, bumps, gain)
     largest = pattern.square().sum(2).amax((-2, -1)).sqrt()
     return pattern / largest.clamp(min=0.05)[..., None, None, None]
@@ -370,7 +373,7 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     weights = weights * draws.heavy((1.0, 0.5), 1, len(MOUTH)) / math.sqrt(WAVES)
     level = envelope[..., None] * (sines @ weights)
     sets = _set_table(MOUTH, units).to(draws.device).expand(draws.count, -1, -1)
-    mouth = (level[0] - level[1], _unit_patterns(draws, face, sets, replace(settings, one_sided=0.0, asymmetry=0.2)))
+    mouth = (level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
 
     most = 16
     rate = draws.heavy(settings.accents, 1) * draws.chance(settings.accenting, 1) / 60 * length
@@ -415,7 +418,7 @@ def _draw_blinks(
     bumps = _both_sides(BLINK_BUMPS).to(draws.device).expand(draws.count, 1, -1, -1)
     lids = _pattern(face, bumps, draws.heavy((1.0, 0.4), 1, bumps.shape[2]))
     sets = _set_table(((4,), (6, 7)), list(settings.action_units)).to(draws.device).expand(draws.count, -1, -1)
-    around = _unit_patterns(draws, face, sets, replace(settings, one_sided=0.0, asymmetry=0.2))
+    around = _unit_patterns(draws, face, sets, settings, even=True)
     hard = draws.chance(settings.hard_blink, most) * there * _log_uniform(draws, 0.006, 0.03, most)
     shares = draws.uniform(0, 1, most, 2)
     movers = [
@@ -494,7 +497,7 @@ def _draw_micro(
         fits &= other < clock.seconds - 1
         onset = torch.where(draws.chance(chance, most) & fits, other, onset)
     spoken = (onset + rise > speech.start - 0.3) & (onset < speech.end + 0.3) & (speech.end > speech.start)
-    sets = _draw_sets(draws, draws.chance(0.5, most) | spoken, settings)  # nobody sees a dimple in speech
+    sets = _draw_sets(draws, draws.chance(0.4, most) | spoken, settings)  # nobody sees a dimple in speech
     reach = _log_uniform(draws, *settings.amplitude, most) * there
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
     events = torch.stack([onset, onset + rise, onset + rise + stay + fall], 2)
