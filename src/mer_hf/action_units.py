@@ -293,10 +293,7 @@ def damaged_table(
             dy=float(sin * bump.dx + cos * bump.dy),
         )
 
-    units = {
-        number: replace(unit, bumps=tuple(damaged(bump) for bump in unit.bumps))
-        for number, unit in table.items()
-    }
+    units = {number: replace(unit, bumps=tuple(damaged(bump) for bump in unit.bumps)) for number, unit in table.items()}
     shares = {}
     for name, sets in UNIT_SHARES.items():
         raw = {members: value * rng.uniform(*share) for members, value in sets.items()}

@@ -216,9 +216,7 @@ def draw_sequences(
     micro = _draw_micro(draws, face, clock, speech, blinks, macro, settings)
     movers = [micro.mover, macro.mover, *blinks.movers, *speech.movers]
     movers += [_draw_glances(draws, face, clock, settings), _draw_eating(draws, face, clock, settings)]
-    displaced, patterns = (torch.cat(parts, dim) for parts, dim in zip(zip(*movers, strict=True), (2, 1), strict=True))
-    skin = torch.einsum("btk,bkn->btn", displaced, patterns.flatten(2)).unflatten(2, patterns.shape[2:])
-    motion = _measured(draws, skin, face, clock, speech, settings)
+    motion = _measured(draws, movers, face, clock, speech, settings)
     return DrawnSequences(motion, _targets(clock, micro, macro, blinks, speech), micro.events, micro.parts)
 
 
@@ -350,10 +348,17 @@ def _during(times: Tensor, start: Tensor, end: Tensor) -> Tensor:
 # --- what happens ---
 
 
+class _Mover(NamedTuple):
+    """Patterns (B, K, 2, rows, columns), and how far each of them is displaced over each pair, level (B, T, K)."""
+
+    level: Tensor
+    pattern: Tensor
+
+
 class _Speech(NamedTuple):
     """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T)."""
 
-    movers: list[tuple[Tensor, Tensor]]
+    movers: list[_Mover]
     start: Tensor
     end: Tensor
     speaks: Tensor
@@ -373,7 +378,7 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     weights = weights * draws.heavy((1.0, 0.5), 1, len(MOUTH)) / math.sqrt(WAVES)
     level = envelope[..., None] * (sines @ weights)
     sets = _set_table(MOUTH, units).to(draws.device).expand(draws.count, -1, -1)
-    mouth = (level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
+    mouth = _Mover(level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
 
     most = 16
     rate = draws.heavy(settings.accents, 1) * draws.chance(settings.accenting, 1) / 60 * length
@@ -390,7 +395,7 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     )
     which = torch.nn.functional.one_hot(draws.choice([0.75, 0.25], most), len(BROWS)).float()
     sets = _set_table(BROWS, units).to(draws.device).expand(draws.count, -1, -1)
-    brows = ((pulse * reach[:, None]) @ which, _unit_patterns(draws, face, sets, settings))
+    brows = _Mover((pulse * reach[:, None]) @ which, _unit_patterns(draws, face, sets, settings))
     spoken = (clock.times >= start) & (clock.times <= start + length) & speaks
     return _Speech([mouth, brows], start, start + length, spoken.float())
 
@@ -398,14 +403,12 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
 class _Blinks(NamedTuple):
     """movers; onset (B, E) of each, infinite where there is none; closed (B, T), while one is going on."""
 
-    movers: list[tuple[Tensor, Tensor]]
+    movers: list[_Mover]
     onset: Tensor
     closed: Tensor
 
 
-def _draw_blinks(
-    draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings
-) -> _Blinks:
+def _draw_blinks(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Blinks:
     most = 12
     spoken = (speech.end > speech.start).float()
     mean = draws.heavy(settings.blinks, 1) * (1 + 0.5 * spoken) * clock.seconds / 60
@@ -422,8 +425,8 @@ def _draw_blinks(
     hard = draws.chance(settings.hard_blink, most) * there * _log_uniform(draws, 0.006, 0.03, most)
     shares = draws.uniform(0, 1, most, 2)
     movers = [
-        ((pulse * reach[:, None]).sum(2, keepdim=True), lids),
-        ((pulse * hard[:, None]) @ shares, around),
+        _Mover((pulse * reach[:, None]).sum(2, keepdim=True), lids),
+        _Mover((pulse * hard[:, None]) @ shares, around),
     ]
     onset = onset.masked_fill(~there, math.inf)
     return _Blinks(movers, onset, _during(clock.times, onset, onset + close + shut + open_))
@@ -432,7 +435,7 @@ def _draw_blinks(
 class _Macro(NamedTuple):
     """mover; onset and offset (B, E), infinite where there is none; going_on (B, T)."""
 
-    mover: tuple[Tensor, Tensor]
+    mover: _Mover
     onset: Tensor
     offset: Tensor
     going_on: Tensor
@@ -451,7 +454,7 @@ def _draw_macro(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSet
     onset = onset.masked_fill(~there, math.inf)
     offset = onset + rise + stay + fall
     going_on = _during(clock.times, onset, offset)
-    return _Macro((pulse, _unit_patterns(draws, face, sets, settings)), onset, offset, going_on)
+    return _Macro(_Mover(pulse, _unit_patterns(draws, face, sets, settings)), onset, offset, going_on)
 
 
 def _draw_sets(draws: _Draws, upper: Tensor, settings: SequenceSettings) -> Tensor:
@@ -467,7 +470,7 @@ def _draw_sets(draws: _Draws, upper: Tensor, settings: SequenceSettings) -> Tens
 class _Micro(NamedTuple):
     """mover; events and parts as in `DrawnSequences`; visible (B, E), whether there is one."""
 
-    mover: tuple[Tensor, Tensor]
+    mover: _Mover
     events: Tensor
     parts: Tensor
 
@@ -510,13 +513,13 @@ def _draw_micro(
         2,
     )
     return _Micro(
-        (pulse, _unit_patterns(draws, face, sets, settings)),
+        _Mover(pulse, _unit_patterns(draws, face, sets, settings)),
         events.masked_fill(~there[..., None], math.nan),
         parts & there[..., None],
     )
 
 
-def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> tuple[Tensor, Tensor]:
+def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     most = 16
     there = torch.arange(most, device=draws.device) < draws.heavy(settings.glances, 1) * clock.seconds / 60
     onset, jump = draws.uniform(-0.5, clock.seconds, most), draws.uniform(0.04, 0.1, most)
@@ -531,10 +534,10 @@ def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceS
     lids = _both_sides(LID_BUMPS).to(draws.device).expand(draws.count, 2, -1, -1)
     follows = torch.stack([draws.normal(0.1, lids.shape[2]), draws.uniform(0.3, 1.5, 1).expand(-1, lids.shape[2])], 1)
     pattern = _pattern(face, iris, torch.ones_like(iris[..., 0])) + _pattern(face, lids, follows)
-    return pulse @ levels, pattern
+    return _Mover(pulse @ levels, pattern)
 
 
-def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> tuple[Tensor, Tensor]:
+def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     """Chewing, and swallowing."""
     chews = draws.chance(settings.chewing, 1)
     start, length = draws.uniform(-0.5, 0.8, 1) * clock.seconds, draws.uniform(0.3, 1.2, 1) * clock.seconds
@@ -555,20 +558,19 @@ def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     swallowed = pulse * (swallows * _log_uniform(draws, 0.01, 0.05, 2))[:, None]
     sets = _set_table(((26,), (17, 24), (17,), (17, 25)), list(settings.action_units))
     patterns = _unit_patterns(draws, face, sets.to(draws.device).expand(draws.count, -1, -1), settings)
-    return torch.cat([chewed[0] - chewed[1], swallowed], 2), patterns
+    return _Mover(torch.cat([chewed[0] - chewed[1], swallowed], 2), patterns)
 
 
 # --- the head, and what flow makes of all that ---
 
 
-def _head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> Tensor:
-    """What the head moves, (B, T, 2, rows, columns): shifts, turns, growth, and turns out of the picture."""
+def _draw_head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Mover:
+    """What the head moves: shifts, turns, growth, and turns out of the picture, which move the nose most."""
     frequency = _log_uniform(draws, 0.15, 3.0, WAVES)
     spoken = (speech.end > speech.start).float()
     speed = draws.heavy(settings.head_speed, 1, 1) * (1 + 0.5 * spoken[..., None])
     amplitude = speed * draws.normal(1, WAVES, 6) / (2 * math.pi * frequency[..., None]) / math.sqrt(WAVES)
     level = _waves(clock.both, frequency, draws.uniform(0, 1, WAVES)) @ amplitude
-    moves = draws.first(1.5, 4)
     nods = _pulse(
         clock.both,
         draws.uniform(-0.5, clock.seconds, 4),
@@ -577,34 +579,54 @@ def _head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: 
         draws.uniform(0.2, 1.0, 4),
         draws.chance(0.5, 4).float(),
     )
-    reach = draws.heavy((1.5, 0.6), 4, 6) * speed * draws.sign(4, 6) * moves[..., None] * 0.5
-    displaced = level[0] - level[1] + nods @ reach
-    x, y = face.across[:, None, :].expand(-1, face.down.shape[1], -1), face.down[:, :, None] - 0.42
-    y = y.expand_as(x)
+    reach = draws.heavy((0.75, 0.6), 4, 6) * speed * draws.sign(4, 6) * draws.first(1.5, 4)[..., None]
+    shares = torch.cat([draws.uniform(0.2, 1, 4), draws.uniform(0.0, 0.7, 2)], 1)
+    displaced = (level[0] - level[1] + nods @ reach) * shares[:, None]
+    y = (face.down[:, :, None] - 0.42).expand(-1, -1, face.across.shape[1])
+    x = face.across[:, None, :].expand_as(y)
     nose = torch.exp(-((x / 0.16).square() + ((y - 0.12) / 0.22).square()) / 2)
     sockets = torch.exp(-(((x.abs() - 0.5) / 0.2).square() + ((y + 0.42) / 0.12).square()) / 2)
     depth = (1 - (x / 1.15).square() - (y / 1.7).square()).clamp(min=0.02).sqrt()
     depth = depth + draws.uniform(0.15, 0.4, 1, 1) * nose - draws.uniform(0.05, 0.15, 1, 1) * sockets
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    mode = torch.stack(
-        [
-            torch.stack([one, zero], 1),
-            torch.stack([zero, one], 1),
-            0.3 * torch.stack([-y, x], 1),
-            0.2 * torch.stack([x, y], 1),
-            torch.stack([depth, zero], 1),
-            torch.stack([zero, depth], 1),
-        ],
-        1,
+    modes = ((one, zero), (zero, one), (-0.3 * y, 0.3 * x), (0.2 * x, 0.2 * y), (depth, zero), (zero, depth))
+    return _Mover(displaced, torch.stack([torch.stack(mode, 1) for mode in modes], 1))
+
+
+def _measured(
+    draws: _Draws,
+    skin: list[_Mover],
+    face: _Face,
+    clock: _Clock,
+    speech: _Speech,
+    settings: SequenceSettings,
+) -> Tensor:
+    """What flow finds of the motion of skin, on a head that moves before a wall that does not: all of the fields."""
+    least, most = settings.visible
+    seen = least + (most - least) * torch.sigmoid(
+        draws.normal(0.7, 1, 1, 1) + 0.5 + 1.2 * _smooth(draws, face, (6, 6), 2)
     )
-    shares = torch.cat([draws.uniform(0.2, 1, 4), draws.uniform(0.0, 0.7, 2)], 1)
-    return torch.einsum("btk,bkn->btn", displaced * shares[:, None], mode.flatten(2)).unflatten(2, mode.shape[2:])
+    x, y = face.across[:, None, :] / draws.uniform(0.92, 1.25, 1, 1), (face.down[:, :, None] - 0.42) / 1.3
+    contour = torch.sigmoid((1 - x.square() - y.square()) / 0.05)[:, None, None]
+    head = _draw_head(draws, face, clock, speech, settings)
+    movers = [_Mover(level, contour * seen[:, None] * pattern) for level, pattern in skin]
+    movers += [head._replace(pattern=contour * head.pattern)]
+    movers += [_draw_pumping(draws, face, clock, settings), _draw_astray(draws, face, clock, settings)]
+    level, pattern = torch.cat([mover.level for mover in movers], 2), torch.cat([mover.pattern for mover in movers], 1)
+    motion = (level @ pattern.flatten(2)).unflatten(2, pattern.shape[2:])
+    modes = head.pattern.flatten(2)
+    moved = ((head.level @ (modes @ modes.mT)) * head.level).sum(2).div(modes.shape[2]).clamp(min=0).sqrt()
+    floor = draws.heavy(settings.noise, 1) + draws.heavy(settings.noise_of_motion, 1) * moved
+    texture = (0.6 * _smooth(draws, face, (6, 6), 1, 1)).exp()
+    return motion.addcmul_(texture.expand_as(motion[:, :1]), _frame_noise(draws, face, floor))
 
 
 def _smooth(draws: _Draws, face: _Face, cells: tuple[int, int], *shape: int) -> Tensor:
     """Smooth noise of unit deviation, (B, *shape, rows, columns), from as many independent cells."""
-    rows, columns = face.down.shape[1], face.across.shape[1]
-    down, across = (_upsampling(length, few, draws.device) for length, few in ((rows, cells[0]), (columns, cells[1])))
+    down, across = (
+        _upsampling(length, few, draws.device)
+        for length, few in ((face.down.shape[1], cells[0]), (face.across.shape[1], cells[1]))
+    )
     return down @ draws.normal(1, *shape, *cells) @ across.T
 
 
@@ -615,38 +637,31 @@ def _upsampling(length: int, few: int, device: torch.device) -> Tensor:
     return weights / weights.norm(dim=1, keepdim=True)
 
 
-def _measured(
-    draws: _Draws, skin: Tensor, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings
-) -> Tensor:
-    """What flow finds of the motion of skin (B, T, 2, rows, columns), on a head that moves."""
-    ticks = skin.shape[1]
-    least, most = settings.visible
-    seen = torch.sigmoid(1.2 * _smooth(draws, face, (6, 6), 2) + draws.normal(0.7, 1, 1, 1) + 0.5)
-    seen = least + (most - least) * seen
-    head = _head(draws, face, clock, speech, settings)
-    x, y = face.across[:, None, :] / draws.uniform(0.92, 1.25, 1, 1), (face.down[:, :, None] - 0.42) / 1.3
-    contour = torch.sigmoid((1 - x.square() - y.square()) / 0.05)[:, None, None]
-    motion = contour * (head + seen[:, None] * skin)
-
-    # noise of each frame, seen with it and, inverted, in the pair .2 s later
+def _frame_noise(draws: _Draws, face: _Face, floor: Tensor) -> Tensor:
+    """Noise (B, T, 2, rows, columns) of a deviation (B, T): a frame's shows once, and inverted .2 s later."""
+    rows, columns = face.down.shape[1], face.across.shape[1]
+    fine, coarse = (
+        share
+        * torch.kron(*(_upsampling(length, few, draws.device) for length, few in ((rows, down), (columns, across))))
+        for share, down, across in ((0.8, 10, 9), (0.6, 4, 4))
+    )
+    spread = torch.cat([fine, coarse], 1)  # (rows x columns, cells)
     delay = round(PAIR_SECONDS * RATE)
-    frames = 0.8 * _smooth(draws, face, (10, 9), ticks + delay, 2) + 0.6 * _smooth(draws, face, (4, 4), ticks + delay, 2)
-    noise = (frames[:, delay:] - frames[:, :-delay]) / math.sqrt(2)
-    moved = head.square().mean((2, 3, 4), keepdim=True).sqrt()
-    floor = draws.heavy(settings.noise, 1, 1, 1, 1) + draws.heavy(settings.noise_of_motion, 1, 1, 1, 1) * moved
-    texture = (0.6 * _smooth(draws, face, (6, 6), 1, 1)).exp()
-    motion = motion + floor * texture * noise
+    frames = draws.normal(math.sqrt(0.5), floor.shape[1] + delay, 2, spread.shape[1])
+    noise = (frames[:, delay:] - frames[:, :-delay]).mul_(floor[..., None, None])
+    return (noise @ spread.T).unflatten(3, (rows, columns))
 
+
+def _draw_pumping(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Shifts of the picture at every keyframe of a codec."""
     period = _log_uniform(draws, *settings.keyframes, 1) / draws.uniform(*settings.frame_rates, 1)
     group = ((clock.both + 1) / period).floor().long() % 64
     levels = draws.normal(1, 64, 3) * draws.heavy(settings.keyframe_shift, 1, 1)
     later, earlier = (levels.gather(1, index[..., None].expand(-1, -1, 3)) for index in group)
-    pumping = torch.einsum("btk,bkn->btn", later - earlier, _smooth(draws, face, (7, 6), 3, 2).flatten(2))
-    motion = motion + pumping.unflatten(2, motion.shape[2:])
-    return motion + _astray(draws, face, clock, settings)
+    return _Mover(later - earlier, _smooth(draws, face, (7, 6), 3, 2))
 
 
-def _astray(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> Tensor:
+def _draw_astray(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     """Where and when flow goes astray."""
     most = 16
     strength = draws.heavy(settings.outlier_shift, most) * draws.first(settings.outliers, most)
@@ -656,8 +671,7 @@ def _astray(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSetting
     place = draws.uniform(-0.9, 0.9, most), draws.uniform(-0.5, 1.4, most)
     size = draws.uniform(0.05, 0.2, most), draws.uniform(0.05, 0.2, most)
     bumps = torch.stack([*place, angle.cos(), angle.sin(), *size, torch.zeros_like(angle)], 2)[:, :, None]
-    pattern = _pattern(face, bumps, torch.ones_like(bumps[..., 0]))
-    return torch.einsum("btk,bkn->btn", level, pattern.flatten(2)).unflatten(2, pattern.shape[2:])
+    return _Mover(level, _pattern(face, bumps, torch.ones_like(bumps[..., 0])))
 
 
 # --- what is true ---

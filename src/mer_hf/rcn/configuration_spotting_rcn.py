@@ -35,7 +35,7 @@ class RcnSpottingConfig(PreTrainedConfig):
 
     model_type = "rcn_spotting"
 
-    backbone: str = "rcn_stem"
+    backbone: str = "rcn_wide_stem"
     backbone_kwargs: dict[str, Any] | None = None
     out_indices: list[int] | tuple[int, ...] | None = None
     connectivity: Literal["sequence"] = "sequence"
@@ -46,7 +46,7 @@ class RcnSpottingConfig(PreTrainedConfig):
     ceil_mode: bool = True
     num_channels: int = 4
     image_size: list[int] | tuple[int, ...] = (20, 18)
-    grid_size: int = 4
+    grid_size: int = 6
     moment_size: int = 32
     offsets: list[int] | tuple[int, ...] = (-24, -18, -13, -9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9, 13, 18, 24)
     hidden_size: int = 64

@@ -387,4 +387,6 @@ def residual_motion(fields: Tensor) -> ResidualMotion:
         weights = oval / (1 + (length / scale.clamp(min=FIT_SCALE)[:, None]).square())
     head = ((motion - residual).square().sum(1) @ oval / oval.sum()).sqrt()
     shape = fields.shape[:-3]
-    return ResidualMotion((residual * oval).reshape(fields.shape), head.reshape(shape), (weights.sum(1) / oval.sum()).reshape(shape))
+    return ResidualMotion(
+        (residual * oval).reshape(fields.shape), head.reshape(shape), (weights.sum(1) / oval.sum()).reshape(shape)
+    )

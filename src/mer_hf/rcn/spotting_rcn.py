@@ -32,16 +32,17 @@ OUTPUTS = tuple(
 ) + ("speech", "blink", "macro")
 """What the network says of a moment."""
 MOMENTS_WEIGHT = 4.0  # of onset, apex and offset in the loss: they are rare
-FLOOR = 0.004  # eye distances; below, motion is told by its length, above by the logarithm
+FLOOR = 0.004  # eye distances; below, motion is told by its length, above by the root of it
 
 
 def moment_input(motion: ResidualMotion) -> Tensor:
     """What the network sees of residual motion, (..., 4, rows, columns).
 
-    Lengths differ by a factor of a hundred between an expression and speech: they are compressed as asinh does.
+    Lengths differ by a factor of a hundred between noise and speech, so they are compressed.
     """
-    scaled = torch.asinh(motion.field / FLOOR)
-    beside = torch.stack([torch.asinh(motion.head / FLOOR) - 1.5, 4 * (motion.fit - 0.6)], -1)
+    field, head = (part / FLOOR for part in (motion.field, motion.head))
+    scaled = field * (1 + field.abs()).rsqrt()
+    beside = torch.stack([head * (1 + head).rsqrt() - 2, 8 * (motion.fit - 0.6)], -1)
     beside = beside[..., None, None].expand(*beside.shape, *motion.field.shape[-2:])
     return torch.cat([scaled, beside], -3)
 
@@ -137,10 +138,10 @@ class RcnForSpotting(RcnPreTrainedModel):
             state = SpottingState(maps, torch.cat([state.moments, told], 1), state.waiting + told.shape[1])
             state = self._look(state, logits)
         if last:
-            after = state.moments.new_zeros(1, 1, 1).expand(len(motion), 1, self.config.moment_size)
-            for _ in range(min(self.config.offsets[-1], state.waiting)):
-                state = state._replace(moments=torch.cat([state.moments, after], 1), waiting=state.waiting + 1)
-                state = self._look(state, logits)
+            after = state.moments.new_zeros(len(motion), self.config.offsets[-1], self.config.moment_size)
+            for piece in (after,) if self.training else after.split(1, 1):
+                waiting = state.waiting + piece.shape[1]
+                state = self._look(SpottingState(state.maps, torch.cat([state.moments, piece], 1), waiting), logits)
         told = torch.cat(logits, 1) if logits else motion.new_zeros(len(motion), 0, len(OUTPUTS))
         loss = None if targets is None else spotting_loss(told, targets)
         return SpottingOutput(loss=loss, logits=told, state=state)
