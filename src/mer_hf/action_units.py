@@ -217,6 +217,7 @@ def displacement(
     intensities: Mapping[int, float],
     side_gain: tuple[float, float] = (1.0, 1.0),
     spread: float = 1.0,
+    table: Mapping[int, ActionUnit] = ACTION_UNITS,
 ) -> np.ndarray:
     """Return how far the skin at each point moves under a set of action units.
 
@@ -225,6 +226,7 @@ def displacement(
         intensities: FACS number -> intensity; at 1 the strongest bump moves its centre by about 1.
         side_gain: factors on the bumps of the left and of the right half of the image. Midline bumps take their mean.
         spread: factor on the widths of all bumps.
+        table: the action units by FACS number.
 
     Returns:
         (..., 2) displacement (dx, dy) in image directions (right, down), of the dtype of `points` if that is a
@@ -236,9 +238,9 @@ def displacement(
     points = np.asarray(points)
     if points.ndim == 0 or points.shape[-1] != 2:
         raise MerHfError(f"points has shape {points.shape}; expected (..., 2), face coordinates (x, y).")
-    unknown = sorted(set(intensities) - set(ACTION_UNITS))
+    unknown = sorted(set(intensities) - set(table))
     if unknown:
-        raise MerHfError(f"Action units {unknown} are not in the table; it has {sorted(ACTION_UNITS)}.")
+        raise MerHfError(f"Action units {unknown} are not in the table; it has {sorted(table)}.")
     if not np.issubdtype(points.dtype, np.floating):
         points = points.astype(np.float64)
 
@@ -246,7 +248,7 @@ def displacement(
     moved = np.zeros_like(points)
     left, right = side_gain
     for number, intensity in intensities.items():
-        for bump in ACTION_UNITS[number].bumps:
+        for bump in table[number].bumps:
             sides = ((1, (left + right) / 2),) if bump.mid else ((-1, left), (1, right))
             for side, gain in sides:
                 weight = np.exp(

@@ -108,7 +108,7 @@ class SequenceSettings:
     lower_sets: Mapping[tuple[int, ...], float] = field(default_factory=lambda: LOWER_SETS)
     frame_rates: tuple[float, float] = (24.0, 60.0)
     without: float = 0.4
-    most_micro: int = 3
+    most_micro: int = 4
     amplitude: tuple[float, float] = (0.012, 0.06)
     rise: tuple[float, float] = (0.08, 0.27)
     fall: tuple[float, float] = (0.1, 1.8)
@@ -140,7 +140,7 @@ class SequenceSettings:
     visible: tuple[float, float] = (0.4, 1.0)
     smoothing: tuple[float, float] = (0.03, 0.09)
     noise: tuple[float, float] = (0.0014, 0.6)
-    noise_of_motion: tuple[float, float] = (0.02, 0.8)
+    noise_of_motion: tuple[float, float] = (0.04, 0.8)
     keyframes: tuple[float, float] = (8.0, 250.0)
     keyframe_shift: tuple[float, float] = (0.0015, 0.9)
     outliers: float = 6.0

@@ -66,7 +66,7 @@ class RcnSpottingConfig(PreTrainedConfig):
         """Refuse sizes, rates and thresholds that make no sense."""
         if min(self.num_channels, self.grid_size, self.moment_size, self.hidden_size, *self.image_size) < 1:
             raise MerHfError("num_channels, image_size, grid_size, moment_size and hidden_size must be at least 1")
-        if not 0 < self.rate or not 0 <= self.dropout < 1 or not 0 <= self.threshold <= 1:
+        if not self.rate > 0 or not 0 <= self.dropout < 1 or not 0 <= self.threshold <= 1:
             raise MerHfError("rate must be above 0, dropout in [0, 1), threshold in [0, 1]")
 
 

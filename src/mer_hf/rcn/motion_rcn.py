@@ -309,7 +309,7 @@ CELL = 0.1  # eye distances; a blink and a brow are two cells apart
 GRID_LEFT, GRID_TOP = -0.9, -0.55  # face coordinates of the grid's corner: it reaches from the forehead to the chin
 CELL_PIXELS = 4  # a subtle motion of .0125 eye distances is half a pixel then
 FACE_CENTRE, FACE_AXES = 0.42, (0.88, 1.02)  # of the oval in which skin is seen: its y, half axes
-FIT_STEPS = 4  # of reweighting; more changed no field by a tenth of its noise
+FIT_STEPS = 4  # of reweighting
 FIT_SCALE = 0.003  # eye distances; residuals below are noise to the fit
 
 
@@ -382,9 +382,9 @@ def residual_motion(fields: Tensor) -> ResidualMotion:
         gram = (weights @ products.T).unflatten(-1, (3, 3)) + 1e-6 * torch.eye(3, device=fields.device)
         affine = torch.linalg.solve(gram, terms @ (weights[:, None] * motion).mT)  # (B, 3, 2)
         residual = motion - affine.mT @ terms
-        length = residual.square().sum(1).sqrt()
-        scale = 1.5 * (weights * length).sum(1) / weights.sum(1)
-        weights = oval / (1 + (length / scale.clamp(min=FIT_SCALE)[:, None]).square())
+        squared = residual.square().sum(1)
+        scale = (weights * squared).sum(1) / weights.sum(1)
+        weights = oval / (1 + squared / scale.clamp(min=FIT_SCALE**2)[:, None])
     head = ((motion - residual).square().sum(1) @ oval / oval.sum()).sqrt()
     shape = fields.shape[:-3]
     return ResidualMotion(

@@ -12,11 +12,9 @@ In evaluation the network takes one moment at a time, however many are given: so
 the whole gives.
 """
 
-from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -96,7 +94,8 @@ class RcnForSpotting(RcnPreTrainedModel):
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(module.bias)
+            rare = module.out_features == len(OUTPUTS)  # at the beginning, nothing happens
+            nn.init.constant_(module.bias, -3.0 if rare else 0.0)
         else:
             super()._init_weights(module)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mer_hf.drawn.sequences import DrawnSequences, SequenceSettings, draw_sequences
 from mer_hf.rcn.motion_rcn import grid_places, residual_motion
-from mer_hf.rcn.spotting_rcn import RcnForSpotting, moment_input
+from mer_hf.rcn.spotting_rcn import moment_input
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class SpottingRecipe:
         seed: of weights and drawings.
     """
 
-    steps: int = 500
-    batch_size: int = 24
+    steps: int = 900
+    batch_size: int = 16
     seconds: float = 12.0
-    learning_rate: float = 4e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 0.02
     freeze_norms: float = 0.5
     seed: int = 0
