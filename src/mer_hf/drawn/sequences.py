@@ -56,6 +56,7 @@ BLINK_BUMPS = (
 )
 IRIS_BUMPS = (Bump(0.50, 0.01, 1.0, 1.0, 0.10, 0.06),)
 LID_BUMPS = (Bump(0.50, -0.06, 0.0, 1.0, 0.17, 0.06),)
+NEAR = 0.06  # seconds from a moment in which it still counts: deviation of a Gaussian
 WAVES = 6  # sines in a motion without end
 
 
@@ -686,7 +687,7 @@ def _targets(clock: _Clock, micro: _Micro, macro: _Macro, blinks: _Blinks, speec
         within = (clock.times[..., None] >= onset[:, None]) & (clock.times[..., None] <= offset[:, None])
         columns.append((within & part[:, None]).any(-1).float())
         for moment in (onset, apex, offset):
-            distance = (clock.times[..., None] - moment.masked_fill(absent, math.inf)[:, None]) / 0.05
+            distance = (clock.times[..., None] - moment.masked_fill(absent, math.inf)[:, None]) / NEAR
             columns.append((-distance.square() / 2).exp().amax(-1))
     return torch.stack([*columns, speech.speaks, blinks.closed, macro.going_on], 2)
 

@@ -18,7 +18,7 @@ class RcnSpottingConfig(PreTrainedConfig):
         out_indices: feature levels of the backbone, as `RcnConfig.out_indices`.
         num_channels: of a moment: residual motion to the right and downwards, speed of the head, quality of its fit.
         image_size: rows and columns of the field of a moment.
-        grid_size: side of the grid that the maps of a moment are averaged to.
+        grid_size: rows and columns of the grid that the maps of a moment are averaged to.
         moment_size: numbers that a moment is told by.
         offsets: moments that are seen together, relative to the one that is told about, ascending; the last is the
             lookahead.
@@ -35,7 +35,7 @@ class RcnSpottingConfig(PreTrainedConfig):
 
     model_type = "rcn_spotting"
 
-    backbone: str = "rcn_wide_stem"
+    backbone: str = "rcn_field_stem"
     backbone_kwargs: dict[str, Any] | None = None
     out_indices: list[int] | tuple[int, ...] | None = None
     connectivity: Literal["sequence"] = "sequence"
@@ -45,8 +45,8 @@ class RcnSpottingConfig(PreTrainedConfig):
     dense_shortcuts: bool = False
     ceil_mode: bool = True
     num_channels: int = 4
-    image_size: list[int] | tuple[int, ...] = (20, 18)
-    grid_size: int = 6
+    image_size: list[int] | tuple[int, ...] = (16, 9)
+    grid_size: list[int] | tuple[int, ...] = (5, 4)
     moment_size: int = 32
     offsets: list[int] | tuple[int, ...] = (-24, -18, -13, -9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9, 13, 18, 24)
     hidden_size: int = 64
@@ -64,7 +64,7 @@ class RcnSpottingConfig(PreTrainedConfig):
 
     def validate_numbers(self) -> None:
         """Refuse sizes, rates and thresholds that make no sense."""
-        if min(self.num_channels, self.grid_size, self.moment_size, self.hidden_size, *self.image_size) < 1:
+        if min(self.num_channels, self.moment_size, self.hidden_size, *self.grid_size, *self.image_size) < 1:
             raise MerHfError("num_channels, image_size, grid_size, moment_size and hidden_size must be at least 1")
         if not self.rate > 0 or not 0 <= self.dropout < 1 or not 0 <= self.threshold <= 1:
             raise MerHfError("rate must be above 0, dropout in [0, 1), threshold in [0, 1]")

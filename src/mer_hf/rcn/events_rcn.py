@@ -11,7 +11,7 @@ import numpy as np
 
 PARTS = ("upper", "lower")
 EXPRESSION, ONSET, APEX, OFFSET = range(4)  # of a part, among its outputs
-MASS = 3.13  # sum over moments of what the network is trained to say around one: exp(-(t / .05 s)^2 / 2), 25 a second
+MASS = 3.76  # sum over moments of what the network is trained to say around one: exp(-(t / .06 s)^2 / 2), 25 a second
 REACH = 3  # moments on each side that are summed up
 APART = 6  # moments that two apexes are apart at least
 LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
@@ -134,14 +134,13 @@ class EventDecoder:
 
     def _end(self, one: _Candidate, newest: int, now: bool) -> SpottedEvent | None:
         """The event of a candidate, once it is over."""
-        levels = np.max(
-            [self._values(part, EXPRESSION, one.apex + 1, newest) for part in one.parts], axis=0, initial=0.0
-        )
-        low = levels < OVER * one.level
-        over = np.flatnonzero(np.convolve(low, np.ones(SETTLED))[: len(low)] == SETTLED)  # the last of each run
+        said = [self._values(part, EXPRESSION, one.apex + 1, newest) for part in one.parts]
+        low = np.max(said, axis=0) < OVER * one.level
+        runs = np.lib.stride_tricks.sliding_window_view(np.append(low, [False] * SETTLED), SETTLED).all(1)
+        over = np.flatnonzero(runs)
         following = [other.onset for other in self.open if other.apex > one.apex]
         if len(over):
-            end = one.apex + 1 + int(over[0]) - (SETTLED - 1)
+            end = one.apex + 1 + int(over[0])
         elif following:
             end = min(following)
         elif now or newest - one.apex >= LONGEST_FALL:

@@ -303,11 +303,11 @@ def moving_pixels(energies: np.ndarray) -> np.ndarray:
 
 PAIR_SECONDS = 0.2
 """Between the two frames of a pair: about the rise of a micro-expression (medians .16 to .20 s in three corpora)."""
-GRID = (20, 18)
+GRID = (16, 9)
 """Rows and columns of a residual field."""
-CELL = 0.1  # eye distances; a blink and a brow are two cells apart
+CELL = (0.125, 0.2)  # eye distances down and across; lids and brows lie in rows of their own
 GRID_LEFT, GRID_TOP = -0.9, -0.55  # face coordinates of the grid's corner: it reaches from the forehead to the chin
-CELL_PIXELS = 4  # a subtle motion of .0125 eye distances is half a pixel then
+EYE_PIXELS = 40  # of an eye distance where flow is measured; a subtle motion of .0125 is half a pixel then
 FACE_CENTRE, FACE_AXES = 0.42, (0.88, 1.02)  # of the oval in which skin is seen: its y, half axes
 FIT_STEPS = 4  # of reweighting
 FIT_SCALE = 0.003  # eye distances; residuals below are noise to the fit
@@ -316,8 +316,8 @@ FIT_SCALE = 0.003  # eye distances; residuals below are noise to the fit
 @lru_cache(maxsize=8)
 def grid_places(device: torch.device | None = None) -> Tensor:
     """Face coordinates of the cells' centres: (2, rows, columns), x and y."""
-    y = GRID_TOP + CELL * (torch.arange(GRID[0], device=device) + 0.5)
-    x = GRID_LEFT + CELL * (torch.arange(GRID[1], device=device) + 0.5)
+    y = GRID_TOP + CELL[0] * (torch.arange(GRID[0], device=device) + 0.5)
+    x = GRID_LEFT + CELL[1] * (torch.arange(GRID[1], device=device) + 0.5)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"))
 
 
@@ -340,14 +340,13 @@ def pair_field(first: np.ndarray, second: np.ndarray, face_to_frame: np.ndarray)
     Returns:
         (2, rows, columns) float32, motion to the right and downwards, in eye distances; the head's is in it.
     """
-    rows, columns = GRID
-    pixels = CELL_PIXELS / CELL  # an eye distance
-    to_crop = np.array([[pixels, 0, -pixels * GRID_LEFT - 0.5], [0, pixels, -pixels * GRID_TOP - 0.5]])
+    (rows, columns), (tall, wide) = GRID, (round(EYE_PIXELS * side) for side in CELL)
+    to_crop = np.array([[EYE_PIXELS, 0, -EYE_PIXELS * GRID_LEFT - 0.5], [0, EYE_PIXELS, -EYE_PIXELS * GRID_TOP - 0.5]])
     inverse = cv2.invertAffineTransform(face_to_frame)
     matrix = np.column_stack([to_crop[:, :2] @ inverse[:, :2], to_crop[:, :2] @ inverse[:, 2] + to_crop[:, 2]])
-    crops = [warp(frame, matrix, rows * CELL_PIXELS, columns * CELL_PIXELS) for frame in (first, second)]
-    flow = optical_flow(*crops).reshape(2, rows, CELL_PIXELS, columns, CELL_PIXELS)
-    return flow.mean((2, 4)) / np.float32(pixels)
+    crops = [warp(frame, matrix, rows * tall, columns * wide) for frame in (first, second)]
+    flow = optical_flow(*crops).reshape(2, rows, tall, columns, wide)
+    return flow.mean((2, 4)) / np.float32(EYE_PIXELS)
 
 
 class ResidualMotion(NamedTuple):

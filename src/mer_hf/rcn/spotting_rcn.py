@@ -12,6 +12,7 @@ In evaluation the network takes one moment at a time, however many are given: so
 the whole gives.
 """
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,14 +23,15 @@ from transformers.utils import ModelOutput
 
 from .configuration_spotting_rcn import RcnSpottingConfig
 from .errors_rcn import MerHfError
-from .modeling_rcn import GridAverage, RcnBackbone, RcnPreTrainedModel, RecurrentConvLayer
+from .modeling_rcn import RcnBackbone, RcnPreTrainedModel, RecurrentConvLayer
 from .motion_rcn import ResidualMotion
 
 OUTPUTS = tuple(
     f"{part} {what}" for part in ("upper", "lower") for what in ("expression", "onset", "apex", "offset")
 ) + ("speech", "blink", "macro")
 """What the network says of a moment."""
-MOMENTS_WEIGHT = 4.0  # of onset, apex and offset in the loss: they are rare
+RARE = {"expression": 3.0, "onset": 12.0, "apex": 12.0, "offset": 12.0}
+"""What a positive target weighs in the loss."""
 FLOOR = 0.004  # eye distances; below, motion is told by its length, above by the root of it
 
 
@@ -84,7 +86,7 @@ class RcnForSpotting(RcnPreTrainedModel):
         super().__init__(config)
         self.backbone = RcnBackbone(config)
         self.layer = RecurrentConvLayer(config, self.backbone.num_channels)
-        self.moment = nn.Linear(self.backbone.num_channels * config.grid_size**2, config.moment_size)
+        self.moment = nn.Linear(self.backbone.num_channels * math.prod(config.grid_size), config.moment_size)
         self.hidden = nn.Linear(config.moment_size * len(config.offsets), config.hidden_size)
         self.dropout = nn.Dropout(config.dropout)
         self.outputs = nn.Linear(config.hidden_size, len(OUTPUTS))
@@ -152,7 +154,9 @@ class RcnForSpotting(RcnPreTrainedModel):
         for moment in inputs.unbind(1):
             maps = self.layer.first_state(moment) if maps is None else self.layer.step(moment + maps, 0)
             states.append(maps)
-        pooled = GridAverage.apply(torch.stack(states, 1).flatten(0, 1), self.config.grid_size)
+        pooled = torch.stack(states, 1).flatten(0, 1)
+        if tuple(pooled.shape[2:]) != tuple(self.config.grid_size):
+            pooled = F.adaptive_avg_pool2d(pooled, tuple(self.config.grid_size))
         return maps, torch.tanh(self.moment(pooled.flatten(1))).unflatten(0, motion.shape[:2])
 
     def _look(self, state: SpottingState, logits: list[Tensor]) -> SpottingState:
@@ -169,10 +173,10 @@ class RcnForSpotting(RcnPreTrainedModel):
 
 
 def spotting_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, (B, T, 11); onset, apex and offset weigh more."""
-    weights = torch.ones(len(OUTPUTS), device=logits.device)
-    weights[[OUTPUTS.index(name) for name in OUTPUTS if name.split()[-1] in ("onset", "apex", "offset")]] = (
-        MOMENTS_WEIGHT
-    )
-    losses = F.binary_cross_entropy_with_logits(logits.float(), targets, reduction="none")
-    return (losses * weights).mean()
+    """Binary cross-entropy, (B, T, 11), in which what is rare weighs more: expressions, and still more their moments."""
+    kinds = [name.split()[-1] for name in OUTPUTS]
+    rare = torch.tensor([RARE.get(kind, 1.0) for kind in kinds], device=logits.device)
+    return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=rare)
+
+
+__all__ = ["OUTPUTS", "RcnForSpotting", "SpottingState", "moment_input"]

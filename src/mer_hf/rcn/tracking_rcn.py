@@ -25,7 +25,9 @@ NEAR, ALIKE = 1.5, 1.5  # eye distances from where it was lost, and the factor o
 AVERAGED_SECONDS = 0.25  # over which a transform is averaged: a pair of frames, and a frame's rounding
 TURNED = 0.30  # eye distances of the nose's tip from the line between eyes and mouth; about 25 degrees
 OUTSIDE = 0.1  # eye distances by which brows, cheeks or chin may leave the picture
-CUT = 0.5  # correlation of neighbouring frames, thumbnails, below which they show different scenes
+CUT = 0.5  # correlation of neighbouring frames, of their walls, below which they show different scenes
+LEAST_WALL = 0.2  # of the picture; where faces leave less, they count as well
+HEAD = np.array([(-1.2, -1.1), (1.2, -1.1), (1.2, 1.8), (-1.2, 1.8)])  # spans a head, in face coordinates
 THUMBNAIL = (32, 18)
 SKIN = np.array([(-0.65, -0.36), (0.65, -0.36), (0.65, 1.27), (-0.65, 1.27)])  # spans what is watched, face coordinates
 NOSE_TIP = 1
@@ -56,6 +58,10 @@ class _Track:
     seen: float  # when the mesh last held
     measured: float  # when it was last laid, well or not
     history: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+
+    @property
+    def place(self) -> np.ndarray:
+        return face_transform(self.face.landmarks)
 
     def take(self, face: Face, seconds: float) -> None:
         self.face, self.seen, self.measured = face, seconds, seconds
@@ -111,14 +117,23 @@ class FaceTracker:
         return [self._view(track, frame, seconds) for track in sorted(present, key=lambda track: track.number)]
 
     def _is_cut(self, frame: np.ndarray) -> bool:
+        """Whether the wall behind the faces is another; a hand before a face changes no scene."""
         thumbnail = cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA).astype(np.float32)
-        thumbnail -= thumbnail.mean()
         before, self._thumbnail = self._thumbnail, thumbnail
         if before is None:
             return False
-        power = float((before**2).sum()) * float((thumbnail**2).sum())
-        flat = THUMBNAIL[0] * THUMBNAIL[1]  # a deviation of one grey level: nothing to see in either
-        return float((before * thumbnail).sum()) < CUT * math.sqrt(power) if power > flat**2 else False
+        wall = np.ones(thumbnail.shape, bool)
+        scale = np.divide(THUMBNAIL, frame.shape[1::-1])
+        for track in self._tracks:
+            corners = (HEAD @ track.place[:, :2].T + track.place[:, 2]) * scale
+            (left, top), (right, bottom) = np.maximum(np.floor(corners.min(0)), 0), np.ceil(corners.max(0))
+            wall[int(top) : int(max(bottom, 0)), int(left) : int(max(right, 0))] = False
+        if wall.mean() < LEAST_WALL:
+            wall[:] = True
+        before, thumbnail = before[wall] - before[wall].mean(), thumbnail[wall] - thumbnail[wall].mean()
+        power = float(before @ before) * float(thumbnail @ thumbnail)
+        # a deviation of one grey level: there is nothing to see in either
+        return float(before @ thumbnail) < CUT * math.sqrt(power) if power > wall.sum() ** 2 else False
 
     def _measure(self, track: _Track, frame: np.ndarray, seconds: float) -> None:
         track.measured = seconds

@@ -31,9 +31,9 @@ class SpottingRecipe:
     """
 
     steps: int = 900
-    batch_size: int = 16
+    batch_size: int = 32
     seconds: float = 12.0
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.02
     freeze_norms: float = 0.5
     seed: int = 0
