@@ -3,10 +3,10 @@
     python scripts/planted.py VIDEO [VIDEO ...] [--units all|brows] [--copies 8] [--model FOLDER]
 
 No recording of a spontaneous micro-expression can be passed on, but any video can be made to hold one: at known times
-the skin of its face is moved as the table of action units has it, from a copy of the table with every number off (places
-by .08 eye distances, directions by 15 degrees, lengths x .6 to 1.4), so that it is not that of the training. Everything
-else is real: the face, its blinks and its speech, the camera, the codec, detection, tracking and flow. What is found in
-the untouched video is false, or at least nobody has planted it.
+the skin of its face is moved as a table of action units has it, a copy of ours with every number off (places by .08 eye
+distances, directions by 15 degrees, lengths x .6 to 1.4), so that it is not that of the training. Everything else is
+real: the face, its blinks and its speech, the camera, the codec, detection, tracking and flow. What is found in the
+untouched video is false, or at least nobody has planted it.
 """
 
 import argparse
@@ -187,12 +187,14 @@ def main() -> None:
             extra, watched = extra + len(free), watched + seconds / 60
     low, high = poisson_interval(false)
     print(
-        f"found {hits} of {planted} ({hits / max(planted, 1):.2f}), IoU >= .5 {overlaps} ({overlaps / max(planted, 1):.2f})"
+        f"found {hits} of {planted} ({hits / max(planted, 1):.2f}), "
+        f"with IoU >= .5 {overlaps} ({overlaps / max(planted, 1):.2f})"
     )
     if errors:
         print("medians of |error|, s: onset {:.3f}, apex {:.3f}, offset {:.3f}".format(*np.median(errors, axis=0)))
     print(
-        f"untouched: {false} in {minutes:.2f} min, {false / minutes:.2f} a minute (95 %: {low / minutes:.2f} to {high / minutes:.2f})"
+        f"untouched: {false} in {minutes:.2f} min, {false / minutes:.2f} a minute "
+        f"(95 %: {low / minutes:.2f} to {high / minutes:.2f})"
     )
     print(f"beside the planted: {extra} in {watched:.2f} min, {extra / watched:.2f} a minute")
 

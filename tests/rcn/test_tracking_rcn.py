@@ -1,4 +1,4 @@
-"""Faces with numbers: kept through a blink of the detector and an absence, given anew after a cut; and who cannot be seen."""
+"""Faces with numbers: kept through a blink of the detector and an absence, given anew after a cut."""
 
 from importlib.metadata import files
 

@@ -26,9 +26,11 @@ from mer_hf.errors import MerHfError
 RATE = 25.0
 """Pairs a second."""
 PAIR_SECONDS = 0.2
-TARGETS = tuple(
-    f"{part} {what}" for part in ("upper", "lower") for what in ("expression", "onset", "apex", "offset")
-) + ("speech", "blink", "macro")
+TARGETS = (
+    *("upper expression", "upper onset", "upper apex", "upper offset"),
+    *("lower expression", "lower onset", "lower apex", "lower offset"),
+    *("speech", "blink", "macro"),
+)
 """What is true of a moment: of the upper and the lower face apart, whether it is within a micro-expression, at its
 onset, its apex, its offset; and whether the face speaks, blinks, or makes a longer expression."""
 UPPER_UNITS = frozenset({1, 2, 4, 5, 7, 9})

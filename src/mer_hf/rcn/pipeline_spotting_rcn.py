@@ -6,11 +6,11 @@
 Nothing is kept but the last seconds, so memory does not grow with the video.
 """
 
-import itertools
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -21,7 +21,7 @@ from transformers import Pipeline, pipeline
 from .decoding_rcn import DEFAULT_FPS, VideoError, as_batch, stream_video
 from .errors_rcn import MerHfError
 from .events_rcn import EventDecoder, SpottedEvent
-from .faces_rcn import crop_matrix, warp
+from .faces_rcn import FOLDER, crop_matrix, warp
 from .motion_rcn import PAIR_SECONDS, pair_field, residual_motion
 from .spotting_rcn import OUTPUTS, RcnForSpotting, SpottingState, moment_input
 from .tracking_rcn import FaceTracker, FaceView
@@ -31,7 +31,10 @@ KEPT_SECONDS = 3.5  # of frames: from the onset of an expression until it is cer
 LARGEST_SIDE = 1280  # pixels; larger frames are shrunk, which keeps those of 3.5 s under 150 MB
 SLOWEST = 19.5  # frames a second; below, a rise of .1 s falls between two frames
 RATED = 10  # intervals between frames from which the rate is told
+SHOWN_UNIT = 0.5  # probability from which an action unit is named
 SHORTEST_SPAN = 0.5  # seconds; what is shorter is not worth a line
+LONGEST_GAP = 0.25  # seconds between two frames over which a face can be said to have been watched
+TICK = 1e-6  # seconds that rounding makes of nothing
 SPEECH, BLINK = OUTPUTS.index("speech"), OUTPUTS.index("blink")
 
 
@@ -63,7 +66,7 @@ class MicroExpressionSpottingPipeline(Pipeline):
 
     ```python
     spot = pipeline("micro-expression-spotting")
-    spot("interview.mp4")  # [{"start": 12.4, "apex": 12.57, "end": 12.83, "score": 0.97, "label": "negative", ...}, ...]
+    spot("interview.mp4")  # [{"start": 12.4, "apex": 12.57, "end": 12.83, "label": "negative", ...}, ...]
     for event in spot.stream(frames_of_a_camera): ...  # as soon as each is certain
     ```
     """
@@ -134,8 +137,8 @@ class MicroExpressionSpottingPipeline(Pipeline):
         """Find events as the video comes.
 
         Args:
-            source: a video file (path, URL, bytes, open file), an array, a list of images; or, for a camera, an iterator
-                of frames, (H, W) or (H, W, 3) RGB uint8, or of pairs of a frame and its time in seconds.
+            source: a video file (path, URL, bytes, open file), an array, a list of images; or, for a camera, an
+                iterator of frames, (H, W) or (H, W, 3) RGB uint8, or of pairs of a frame and its time in seconds.
             fps: frames per second, where the source does not tell, or tells it wrong.
             threshold: least score of an event; that of the model's configuration by default, which gives
                 `config.false_a_minute` false ones a minute of drawn video.
@@ -193,28 +196,24 @@ class _Session:
         self.spot = spot
         self.model = spot.model
         self.threshold = threshold
-        self.tracker = FaceTracker()
+        processor = getattr(spot.classifier, "video_processor", None)
+        self.tracker = FaceTracker(Path(processor.face_models) if processor else FOLDER)
         self.kept: deque[_Seen] = deque()
         self.watches: dict[int, _Watch] = {}
         self.spans: dict[int | None, tuple[float, str]] = {}  # since when, and why a face is not watched
-        self.ticks = itertools.count()
-        self.tick: float | None = None
-        self.start = 0.0
+        self.ticks = 0  # moments that are over
+        self.start: float | None = None
 
     def take(self, frame: np.ndarray, seconds: float) -> Iterator[dict[str, Any]]:
         """Take a frame: the moments before it are complete."""
-        if self.tick is None:
+        if self.start is None:
             self.start = seconds
-            self.tick = self.start + next(self.ticks) / self.model.config.rate
-        while self.tick < seconds - 1e-6 and self.kept:
-            yield from self._moment()
-            self.tick = self.start + next(self.ticks) / self.model.config.rate
-            if self.kept[-1].seconds + 1 < self.tick < seconds:  # nothing came for a second
-                self.tick = (
-                    self.start
-                    + (math.ceil((seconds - self.start) * self.model.config.rate - 1e-6)) / self.model.config.rate
-                )
-                self.ticks = itertools.count(round((self.tick - self.start) * self.model.config.rate) + 1)
+        if self.kept:
+            gap = seconds - self.kept[-1].seconds
+            yield from self._moments(self.kept[-1].seconds if gap > LONGEST_GAP else seconds - TICK)
+            if gap > LONGEST_GAP:
+                yield from self._end_watches(list(self.watches))
+                self.ticks = math.ceil((seconds - self.start) * self.model.config.rate - 0.01)
         views = {view.number: view for view in self.tracker.update(frame, seconds)}
         if self.tracker.was_cut:
             yield from self._end_watches(list(self.watches))
@@ -224,12 +223,19 @@ class _Session:
 
     def finish(self) -> Iterator[dict[str, Any]]:
         """The video is over."""
-        if self.kept:
-            yield from self._moment()
+        if not self.kept:
+            return
+        end = self.kept[-1].seconds
+        yield from self._moments(end)
         yield from self._end_watches(list(self.watches))
-        end = self.kept[-1].seconds if self.kept else 0.0
         for face in list(self.spans):
             yield from self._close_span(face, end)
+
+    def _moments(self, until: float) -> Iterator[dict[str, Any]]:
+        """The moments up to a time, which the last frame shows."""
+        while (now := self.start + self.ticks / self.model.config.rate) <= until + TICK / 2:
+            yield from self._moment(now)
+            self.ticks += 1
 
     def _rate_reason(self, seconds: float) -> str:
         """Why the rate of frames does not do; empty where it does, or is not known yet."""
@@ -239,10 +245,10 @@ class _Session:
         rate = count / (seconds - self.kept[-count].seconds)
         return "" if rate >= SLOWEST else f"{rate:.0f} frames a second; at least 20 show a micro-expression"
 
-    def _moment(self) -> Iterator[dict[str, Any]]:
+    def _moment(self, seconds: float) -> Iterator[dict[str, Any]]:
         """Watch every face over the pair of frames that ends with the last one."""
-        now = self.kept[-1]
-        earlier = next((seen for seen in reversed(self.kept) if seen.seconds <= self.tick - PAIR_SECONDS + 1e-6), None)
+        now, before = self.kept[-1], seconds - PAIR_SECONDS + TICK
+        earlier = next((seen for seen in reversed(self.kept) if seen.seconds <= before), None)
         reasons = {number: now.reason or view.reason for number, view in now.views.items()}
         yield from self._note(reasons, now)
         yield from self._end_watches([number for number in self.watches if reasons.get(number, "gone")])
@@ -301,22 +307,26 @@ class _Session:
         clip = [seen for seen in self.kept if onset - 1e-6 <= seen.seconds <= apex + 1e-6 and number in seen.views]
         if len(clip) < 2:
             return {**nothing, "flags": ["too few frames for a label"]}
-        processor = self.spot.classifier.video_processor
+        model, processor = self.spot.classifier.model, self.spot.classifier.video_processor
         size = processor.crop_size if processor.connectivity == "geometric" else processor.size
         side = max(size["height"], size["width"])
         place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
         matrix = crop_matrix(place, side, side, processor.margin)
         crops = np.stack([warp(seen.frame, matrix, side, side) for seen in clip])
         fps = (len(clip) - 1) / (clip[-1].seconds - clip[0].seconds)
-        classify = self.spot.classifier
-        inputs = classify.preprocess(crops, apex=len(clip) - 1, fps=fps, align="none")
-        units = bool(classify.model.config.action_units)
-        ranked = classify.postprocess(classify.forward(inputs), return_action_units=units)
-        best = ranked[0]
+        # of a clip that is cut to an onset and an apex, and cropped already, nothing is doubtful but its label
+        features = processor(crops, apex=len(clip) - 1, fps=fps, align="none", face_problems="flag")
+        outputs = model(features["pixel_values_videos"].to(model.device, model.dtype))
+        scores = outputs.logits[0].double().softmax(-1)
+        best = int(scores.argmax())
+        units = {}
+        if model.config.action_units:
+            told = outputs.action_unit_logits[0].double().sigmoid().tolist()
+            units = {f"AU{unit}": round(p, 4) for unit, p in zip(model.config.action_units, told, strict=True)}
         return {
-            "label": best["label"],
-            "label_score": round(best["score"], 4),
-            "action_units": {name: round(p, 4) for name, p in best.get("action_units", {}).items() if p >= 0.5},
+            "label": model.config.id2label[best],
+            "label_score": round(float(scores[best]), 4),
+            "action_units": {unit: p for unit, p in units.items() if p >= SHOWN_UNIT},
             "flags": [],
         }
 

@@ -26,9 +26,11 @@ from .errors_rcn import MerHfError
 from .modeling_rcn import RcnBackbone, RcnPreTrainedModel, RecurrentConvLayer
 from .motion_rcn import ResidualMotion
 
-OUTPUTS = tuple(
-    f"{part} {what}" for part in ("upper", "lower") for what in ("expression", "onset", "apex", "offset")
-) + ("speech", "blink", "macro")
+OUTPUTS = (
+    *("upper expression", "upper onset", "upper apex", "upper offset"),
+    *("lower expression", "lower onset", "lower apex", "lower offset"),
+    *("speech", "blink", "macro"),
+)
 """What the network says of a moment."""
 RARE = {"expression": 3.0, "onset": 12.0, "apex": 12.0, "offset": 12.0}
 """What a positive target weighs in the loss."""
@@ -173,7 +175,7 @@ class RcnForSpotting(RcnPreTrainedModel):
 
 
 def spotting_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, (B, T, 11), in which what is rare weighs more: expressions, and still more their moments."""
+    """Binary cross-entropy, (B, T, 11), in which expressions weigh more, and their rarer moments still more."""
     kinds = [name.split()[-1] for name in OUTPUTS]
     rare = torch.tensor([RARE.get(kind, 1.0) for kind in kinds], device=logits.device)
     return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=rare)
