@@ -1,4 +1,4 @@
-"""Training a network on drawn sequences, the threshold of a stated rate, and scores; and that real long video would be found."""
+"""Training a network on drawn sequences, the threshold of a stated rate, and scores."""
 
 import dataclasses
 

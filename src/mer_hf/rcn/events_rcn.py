@@ -11,8 +11,6 @@ import numpy as np
 
 PARTS = ("upper", "lower")
 EXPRESSION, ONSET, APEX, OFFSET = range(4)  # of a part, among its outputs
-MASS = 3.76  # sum over moments of what the network is trained to say around one: exp(-(t / .06 s)^2 / 2), 25 a second
-REACH = 3  # moments on each side that are summed up
 APART = 6  # moments that two apexes are apart at least
 LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
 LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
@@ -27,7 +25,7 @@ class SpottedEvent:
 
     Attributes:
         onset, apex, offset: seconds.
-        score: from 0 to 1.
+        score: what the network says of its apex, from 0 to 1.
         parts: of the face, out of `PARTS`.
     """
 
@@ -111,16 +109,13 @@ class EventDecoder:
             return
         around = self._values(part, APEX, index - APART, index + APART)
         place = index - max(index - APART, self.forgotten)
-        if around[place] < self.threshold / 4 or around.argmax() != place:
+        score = float(around[place])
+        if score < self.threshold or around.argmax() != place:
             return
-        mass = around[max(place - REACH, 0) : place + REACH + 1].sum() / MASS
-        level = self._values(part, EXPRESSION, index - 1, index + 1).max()
-        score = float(np.sqrt(min(mass, 1.0) * level))
-        if score < self.threshold:
-            return
+        level = float(self._values(part, EXPRESSION, index - 1, index + 1).max())
         before = self._values(part, ONSET, index - LONGEST_RISE, index - 1)
         onset = index - len(before) + int(before.argmax()) if len(before) else index
-        self._open(_Candidate(onset, index, score, (part,), float(level)))
+        self._open(_Candidate(onset, index, score, (part,), level))
 
     def _open(self, new: _Candidate) -> None:
         """Add a candidate; one that is at the same time is the same expression."""

@@ -1,12 +1,14 @@
-"""Train a network that finds micro-expressions in long video, on drawn sequences alone.
+"""Train a network that finds micro-expressions in long video, on drawn sequences alone; and see what it finds.
 
 draw_sequences -> residual_motion, the same that is taken of a camera -> moment_input -> RcnForSpotting -> loss
+    sequences that nobody trained on -> events -> the threshold of a stated rate of false ones -> scores
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
