@@ -101,10 +101,8 @@ def _register_pipeline() -> None:
     from transformers import AutoModelForVideoClassification
     from transformers.pipelines import PIPELINE_REGISTRY
 
-    from mer_hf.hub.spotting import register as register_spotting
     from mer_hf.rcn.pipeline_rcn import TASK, MicroExpressionClassificationPipeline
 
-    register_spotting()
     if TASK not in PIPELINE_REGISTRY.get_supported_tasks():  # registering twice would log a warning
         PIPELINE_REGISTRY.register_pipeline(
             TASK,
