@@ -315,9 +315,7 @@ def benchmark_spot(rounds: int) -> None:
         begun, clock = time.process_time(), time.perf_counter()
         events = spot(str(path))
         work, clock = time.process_time() - begun, time.perf_counter() - clock
-        print(
-            f"real-time factor {work / seconds:.3f} of one core, {clock / seconds:.3f} elapsed; {len(events)} events"
-        )
+        print(f"real-time factor {work / seconds:.3f} of one core, {clock / seconds:.3f} elapsed; {len(events)} events")
 
         frames = [frame for frame, _ in stream_video(path, grey=True)]
         there_and_back = [*frames, *frames[-2:0:-1]]

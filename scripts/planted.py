@@ -174,10 +174,10 @@ def main() -> None:
                 free.remove(event)
                 hits += 1
                 mine, true = (
-                    [[round(25 * a), round(25 * b)]]
-                    for a, b in ((event["start"], event["end"]), (plant.onset, plant.offset))
+                    np.array([[round(25 * start), round(25 * end)]])
+                    for start, end in ((event["start"], event["end"]), (plant.onset, plant.offset))
                 )
-                overlaps += interval_iou(mine, true)[0, 0] >= 0.5
+                overlaps += int(interval_iou(mine, true)[0, 0] >= 0.5)
                 errors.append(
                     [
                         abs(event["start"] - plant.onset),
