@@ -4,6 +4,7 @@
     python scripts/benchmark.py train
     python scripts/benchmark.py jitter
     python scripts/benchmark.py loso
+    python scripts/benchmark.py spot
 
 Machines differ and are busy with other things: what is compared runs in turns, again and again, and medians are
 printed; a ratio of two lines of one run says more than either.
@@ -30,10 +31,13 @@ import torch.nn.functional as F
 from datasets import Array3D, ClassLabel, Dataset, Features, Value
 from PIL import Image
 from torch import nn
+from transformers import pipeline
 
 from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load_corpus
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.drawn.rendering import render_clip
+from mer_hf.drawn.videos import RenderedVideo
+from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
 from mer_hf.training.clips import prepare
@@ -289,15 +293,65 @@ def benchmark_loso(rounds: int) -> None:
     print(f"68 folds of 60 epochs, and the model of all clips: {seconds:.0f} s, {images / seconds:.0f} images a second")
 
 
+def benchmark_spot(rounds: int) -> None:
+    """A long video of a face, 640 x 480 at 30 frames a second, watched and named: seconds of work, latency, memory.
+
+    The video goes round, twice a minute forwards and back, so that it lasts as many minutes as there are rounds.
+    """
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    register()
+    spot = pipeline("micro-expression-spotting")
+    with tempfile.TemporaryDirectory() as folder:
+        path, seconds = Path(folder) / "long.mp4", 15.0
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=30, options={"crf": "23"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for frame, _ in RenderedVideo(1, seconds, 4, size=HEIGHT).frames():
+                frame = cv2.copyMakeBorder(frame, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+            container.mux(stream.encode())
+        spot(str(path))  # loads what is loaded once
+        begun, clock = time.process_time(), time.perf_counter()
+        events = spot(str(path))
+        work, clock = time.process_time() - begun, time.perf_counter() - clock
+        print(f"real-time factor {work / seconds:.3f} of one core, {clock / seconds:.3f} elapsed; {len(events)} events")
+
+        frames = [frame for frame, _ in stream_video(path, grey=True)]
+        there_and_back = [*frames, *frames[-2:0:-1]]
+        now, late, resident = 0.0, [], {}
+
+        def camera() -> Iterator[tuple[np.ndarray, float]]:
+            nonlocal now
+            for index in range(rounds * 60 * 30):
+                now = index / 30
+                if index % (60 * 30) == 60 * 30 - 1:
+                    resident[index // (60 * 30) + 1] = resident_megabytes()
+                yield there_and_back[index % len(there_and_back)], now
+
+        for event in spot.stream(camera()):
+            if event["kind"] != "unwatched":
+                late.append(now - event["end"])
+        if late:
+            print(f"latency of {len(late)} events: median {statistics.median(late):.2f} s, at most {max(late):.2f} s")
+        print(f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB")
+
+
+def resident_megabytes() -> float:
+    """Memory of this process, as Linux counts it."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
 def main() -> None:
     """Read the command line and run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("prepare", "train", "jitter", "loso"))
+    parser.add_argument("what", choices=("prepare", "train", "jitter", "loso", "spot"))
     parser.add_argument("--rounds", type=int, default=12, help="how often each contestant runs (default: %(default)s)")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, OpenCV {cv2.__version__}, {cv2.getNumThreads()} threads")
     benchmarks = {"prepare": benchmark_prepare, "train": benchmark_train}
-    benchmarks |= {"jitter": benchmark_jitter, "loso": benchmark_loso}
+    benchmarks |= {"jitter": benchmark_jitter, "loso": benchmark_loso, "spot": benchmark_spot}
     benchmarks[arguments.what](arguments.rounds)
 
 

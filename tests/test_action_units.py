@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, Bump, damaged_table, displacement
+from mer_hf.action_units import (
+    ACTION_UNITS,
+    UNIT_SHARES,
+    UNITS_IN_LONG_VIDEO,
+    Bump,
+    damaged_table,
+    displacement,
+)
 
 
 def naive_displacement(point, intensities, side_gain=(1.0, 1.0), spread=1.0):
@@ -137,3 +144,18 @@ def test_errors_name_what_was_given():
         displacement(np.zeros(3), {1: 1.0})
     with pytest.raises(ValueError, match=r"\[3, 99\]"):
         displacement(np.zeros(2), {99: 1.0, 3: 1.0, 1: 1.0})
+
+
+def test_long_video_has_three_units_more_and_the_table_of_classification_has_not():
+    more = {number: unit for number, unit in UNITS_IN_LONG_VIDEO.items() if number not in ACTION_UNITS}
+    assert sorted(more) == [16, 18, 38] and UNITS_IN_LONG_VIDEO.items() >= ACTION_UNITS.items()
+    assert all(unit.number == number and unit.bumps for number, unit in more.items())
+    nostril = displacement(np.array([[-0.19, 0.6], [0.19, 0.6]]), {38: 1.0}, table=UNITS_IN_LONG_VIDEO)
+    assert nostril[0, 0] < -0.5 < 0.5 < nostril[1, 0]
+    with pytest.raises(ValueError, match=r"\[38\] are not in the table"):
+        displacement(np.zeros((1, 2)), {38: 1.0})
+
+
+def test_a_damaged_table_has_the_units_of_the_table_that_it_was_made_of():
+    damaged, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
+    assert damaged.keys() == UNITS_IN_LONG_VIDEO.keys() and damaged[38] != UNITS_IN_LONG_VIDEO[38]

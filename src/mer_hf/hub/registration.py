@@ -16,6 +16,8 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
+from mer_hf.hub import spotting
+
 # `register_for_auto_class` makes every `save_pretrained`, the Trainer's included, write the code files and `auto_map`
 # with the weights. Where mer_hf is imported, transformers prefers the registered classes to those files, without asking
 # and whatever `trust_remote_code` says. Each function asks only for what its registry needs; others may be half loaded.
@@ -74,6 +76,9 @@ _ENTRIES: list[tuple[str, str, Callable[[], None]]] = [
     ("transformers.models.auto.modeling_auto", "mer_hf.rcn.modeling_rcn", _register_models),
     ("transformers.models.auto.video_processing_auto", "mer_hf.rcn.video_processing_rcn", _register_video_processor),
     ("transformers.pipelines", "mer_hf.rcn.pipeline_rcn", _register_pipeline),
+    ("transformers.models.auto.configuration_auto", "mer_hf.rcn.configuration_spotting_rcn", spotting.register_config),
+    ("transformers.models.auto.modeling_auto", "mer_hf.rcn.spotting_rcn", spotting.register_model),
+    ("transformers.pipelines", "mer_hf.rcn.pipeline_spotting_rcn", spotting.register_pipeline),
 ]
 
 

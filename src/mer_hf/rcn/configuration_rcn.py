@@ -7,10 +7,10 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -86,7 +86,7 @@ LIMITS: dict[str, int] = {
 units; networks of an ensemble; sections, steps or blocks; any other number in them; numbers of one model input; weights
 of the whole model. Who needs more sets an entry, before the model is loaded."""
 
-STEMS = ("rcn_stem", "rcn_wide_stem", "strcn_stem")
+STEMS = ("rcn_stem", "rcn_wide_stem", "strcn_stem", "rcn_field_stem")
 """The papers' own backbones."""
 
 BACKBONE_KWARGS: dict[str, str] = {
@@ -161,9 +161,97 @@ def explained(config_class: type[Config]) -> type[Config]:
     return config_class
 
 
+def check_backbone(backbone: str, backbone_kwargs: Mapping[str, object] | None) -> None:
+    """Refuse a backbone that timm has not registered by this name, and arguments that are not on the list."""
+    if not re.fullmatch(r"\w+(\.\w+)?", backbone, re.ASCII):
+        raise MerHfError(
+            f"backbone must be the name of a model in timm, without source or path, got {_shown(backbone)}"
+        )
+    if backbone not in STEMS:
+        from timm.models import is_model  # takes seconds, for which the papers' own stems do not wait
+
+        if not is_model(backbone):
+            raise MerHfError(f"timm has no model {backbone!r}; see timm.list_models()")
+    for name, value in (backbone_kwargs or {}).items():
+        if name == "pretrained":
+            raise MerHfError(
+                "backbone_kwargs cannot ask for pretrained weights, which would be fetched at every loading; begin "
+                "with them by RcnForVideoClassification.with_pretrained_backbone(config)"
+            )
+        if name not in BACKBONE_KWARGS:
+            raise MerHfError(f"backbone_kwargs may hold {', '.join(BACKBONE_KWARGS)}; got {_shown(name)}")
+        if not _is_of_kind(value, BACKBONE_KWARGS[name]):
+            raise MerHfError(f"backbone_kwargs[{name!r}] is no {BACKBONE_KWARGS[name]} in LIMITS: {_shown(value)}")
+
+
+class CheckedConfig(PreTrainedConfig):
+    """A configuration that may come from somebody else: read by a list of fields, saved without code from elsewhere."""
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: object) -> Self:
+        """Read a configuration, as transformers does.
+
+        Raises:
+            MerHfError: where the file is no configuration of this kind; it names the file and the field.
+            OSError: where it cannot be had.
+        """
+        options: dict[str, Any] = kwargs
+        try:
+            return super().from_pretrained(pretrained_model_name_or_path, **options)
+        except OSError:
+            raise
+        except Exception as error:  # whatever transformers raises over what others wrote
+            raise MerHfError(f"the configuration of {pretrained_model_name_or_path}: {_reason(error)}") from error
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Self:
+        """A configuration of what a file says; what a configuration cannot say is left out, with a warning.
+
+        Raises:
+            MerHfError: as `from_pretrained`.
+        """
+        where = f"the configuration of {kwargs['name_or_path']}: " if "name_or_path" in kwargs else ""
+        try:
+            return super().from_dict(cls._allowed(config_dict), **kwargs)
+        except Exception as error:  # whatever transformers raises over what others wrote
+            raise MerHfError(f"{where}{_reason(error)}") from error
+
+    @classmethod
+    def _allowed(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+        """What of a file is read: no field that only transformers' other models have, no wish for timm's weights."""
+        if not isinstance(config_dict, dict) or config_dict.get("model_type", cls.model_type) != cls.model_type:
+            raise MerHfError(f"it is no table with model_type {cls.model_type!r}")
+        names = {field.name for field in fields(cls)} | _FROM_FILE
+        if unknown := sorted(set(map(str, config_dict)) - names):
+            logger.warning("a configuration has no fields %s, which are left out", _shown(unknown))
+        allowed = copy.deepcopy({name: value for name, value in config_dict.items() if name in names})
+        for name in ("auto_map", "custom_pipelines"):
+            if not isinstance(allowed.get(name, {}), dict):
+                raise MerHfError(f"{name} must be a table of classes, got {_shown(allowed[name])}")
+        members = allowed.get("members")
+        for changes in [allowed, *(members if isinstance(members, list | tuple) else [])]:
+            if isinstance(changes, dict) and isinstance(changes.get("backbone_kwargs"), dict):
+                changes["backbone_kwargs"].pop("pretrained", None)  # of earlier versions; the weights lie beside
+        return allowed
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: object) -> None:
+        """Save the configuration, as transformers does; it names no code but that which lies beside it.
+
+        What else `auto_map` or `custom_pipelines` of a file from elsewhere named is left out of the new file.
+        """
+        there = {path.stem for path in Path(save_directory).glob("*.py")} | {type(self).__module__.split(".")[-1]}
+        if isinstance(getattr(self, "auto_map", None), dict):
+            self.auto_map = {key: code for key, code in self.auto_map.items() if str(code).split(".")[0] in there}
+        pipelines = self.__dict__.get("custom_pipelines")
+        if isinstance(pipelines, dict):
+            kept = {task: entry for task, entry in pipelines.items() if str(entry["impl"]).split(".")[0] in there}
+            self.__dict__["custom_pipelines"] = kept
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+
 @explained
 @strict
-class RcnConfig(PreTrainedConfig):
+class RcnConfig(CheckedConfig):
     r"""What builds an `RcnModel`.
 
     A file from elsewhere is read by a list of what it may say: the fields below, those of every configuration of
@@ -320,25 +408,7 @@ class RcnConfig(PreTrainedConfig):
 
     def validate_backbone(self) -> None:
         """Refuse a backbone that timm has not registered by this name, and arguments that are not on the list."""
-        if not re.fullmatch(r"\w+(\.\w+)?", self.backbone, re.ASCII):
-            raise MerHfError(
-                f"backbone must be the name of a model in timm, without source or path, got {_shown(self.backbone)}"
-            )
-        if self.backbone not in STEMS:
-            from timm.models import is_model  # takes seconds, for which the papers' own stems do not wait
-
-            if not is_model(self.backbone):
-                raise MerHfError(f"timm has no model {self.backbone!r}; see timm.list_models()")
-        for name, value in (self.backbone_kwargs or {}).items():
-            if name == "pretrained":
-                raise MerHfError(
-                    "backbone_kwargs cannot ask for pretrained weights, which would be fetched at every loading; begin "
-                    "with them by RcnForVideoClassification.with_pretrained_backbone(config)"
-                )
-            if name not in BACKBONE_KWARGS:
-                raise MerHfError(f"backbone_kwargs may hold {', '.join(BACKBONE_KWARGS)}; got {_shown(name)}")
-            if not _is_of_kind(value, BACKBONE_KWARGS[name]):
-                raise MerHfError(f"backbone_kwargs[{name!r}] is no {BACKBONE_KWARGS[name]} in LIMITS: {_shown(value)}")
+        check_backbone(self.backbone, self.backbone_kwargs)
 
     def validate_loss(self) -> None:
         """Refuse a loss whose numbers are missing or out of range, or that this model is not trained by."""
@@ -420,71 +490,10 @@ class RcnConfig(PreTrainedConfig):
         chosen: dict[str, Any] = {**PRESETS[name], **overrides}
         return cls(**chosen)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: object) -> "RcnConfig":
-        """Read a configuration, as transformers does.
-
-        Raises:
-            MerHfError: where the file is no configuration of this kind; it names the file and the field.
-            OSError: where it cannot be had.
-        """
-        options: dict[str, Any] = kwargs
-        try:
-            return super().from_pretrained(pretrained_model_name_or_path, **options)
-        except OSError:
-            raise
-        except Exception as error:  # whatever transformers raises over what others wrote
-            raise MerHfError(f"the configuration of {pretrained_model_name_or_path}: {_reason(error)}") from error
-
-    @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> "RcnConfig":
-        """A configuration of what a file says; what a configuration cannot say is left out, with a warning.
-
-        Raises:
-            MerHfError: as `from_pretrained`.
-        """
-        where = f"the configuration of {kwargs['name_or_path']}: " if "name_or_path" in kwargs else ""
-        try:
-            return super().from_dict(cls._allowed(config_dict), **kwargs)
-        except Exception as error:  # whatever transformers raises over what others wrote
-            raise MerHfError(f"{where}{_reason(error)}") from error
-
-    @classmethod
-    def _allowed(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
-        """What of a file is read: no field that only transformers' other models have, no wish for timm's weights."""
-        if not isinstance(config_dict, dict) or config_dict.get("model_type", cls.model_type) != cls.model_type:
-            raise MerHfError(f"it is no table with model_type {cls.model_type!r}")
-        names = {field.name for field in fields(cls)} | _FROM_FILE
-        if unknown := sorted(set(map(str, config_dict)) - names):
-            logger.warning("a configuration has no fields %s, which are left out", _shown(unknown))
-        allowed = copy.deepcopy({name: value for name, value in config_dict.items() if name in names})
-        for name in ("auto_map", "custom_pipelines"):
-            if not isinstance(allowed.get(name, {}), dict):
-                raise MerHfError(f"{name} must be a table of classes, got {_shown(allowed[name])}")
-        members = allowed.get("members")
-        for changes in [allowed, *(members if isinstance(members, list | tuple) else [])]:
-            if isinstance(changes, dict) and isinstance(changes.get("backbone_kwargs"), dict):
-                changes["backbone_kwargs"].pop("pretrained", None)  # of earlier versions; the weights lie beside
-        return allowed
-
-    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: object) -> None:
-        """Save the configuration, as transformers does; it names no code but that which lies beside it.
-
-        What else `auto_map` or `custom_pipelines` of a file from elsewhere named is left out of the new file.
-        """
-        there = {path.stem for path in Path(save_directory).glob("*.py")} | {type(self).__module__.split(".")[-1]}
-        if isinstance(getattr(self, "auto_map", None), dict):
-            self.auto_map = {key: code for key, code in self.auto_map.items() if str(code).split(".")[0] in there}
-        pipelines = self.__dict__.get("custom_pipelines")
-        if isinstance(pipelines, dict):
-            kept = {task: entry for task, entry in pipelines.items() if str(entry["impl"]).split(".")[0] in there}
-            self.__dict__["custom_pipelines"] = kept
-        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-
 
 # how many clips a network learnt from, and how many it is one of, does not make it another kind
 _NO_KIND = {"class_counts", "members", "votes", "trained_on", "training_subjects"}
 MEMBER_FIELDS = set(RcnConfig.__annotations__) - _NO_KIND - set(SHARED)
 """Fields in which the members of an ensemble may differ."""
 
-__all__ = ["BACKBONE_KWARGS", "LIMITS", "PRESETS", "RcnConfig"]
+__all__ = ["BACKBONE_KWARGS", "LIMITS", "PRESETS", "CheckedConfig", "RcnConfig", "check_backbone", "explained"]

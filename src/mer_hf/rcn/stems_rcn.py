@@ -80,6 +80,18 @@ class RcnWideStem(nn.Module):
         self.feature_info = [{"num_chs": width, "reduction": 3, "module": "drop"}]
 
 
+class FieldStem(nn.Module):
+    """For small fields of motion: one convolution whose windows touch, batch normalisation, ReLU."""
+
+    def __init__(self, in_chans: int, width: int, kernel_size: tuple[int, int], stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_chans, width, tuple(kernel_size), stride=tuple(stride))
+        self.norm = nn.BatchNorm2d(width)
+        self.act = nn.ReLU(inplace=True)
+        self.feature_info = [{"num_chs": width, "reduction": max(stride), "module": "act"}]
+        initialise_conv(self.conv)
+
+
 def _stem_cfg(**kwargs: object) -> dict[str, object]:
     return {"num_classes": 0, "first_conv": "conv", "classifier": None, **kwargs}
 
@@ -89,6 +101,7 @@ default_cfgs = generate_default_cfgs(
         "rcn_stem": _stem_cfg(input_size=(3, 60, 60)),
         "rcn_wide_stem": _stem_cfg(input_size=(3, 60, 60)),
         "strcn_stem": _stem_cfg(input_size=(1, 300, 245)),
+        "rcn_field_stem": _stem_cfg(input_size=(4, 16, 9)),
     }
 )
 
@@ -133,4 +146,11 @@ def strcn_stem(pretrained: bool = False, **kwargs: object) -> nn.Module:
     return _build_stem(RcnStem, "strcn_stem", pretrained, stem, **kwargs)
 
 
-__all__ = ["initialise_conv", "rcn_stem", "rcn_wide_stem", "strcn_stem"]
+@_register_once
+def rcn_field_stem(pretrained: bool = False, **kwargs: object) -> nn.Module:
+    """The stem of the network that watches a face: a field of 16 x 9 cells becomes maps of 5 x 4."""
+    stem = {"width": 24, "kernel_size": (4, 3), "stride": (3, 2)}
+    return _build_stem(FieldStem, "rcn_field_stem", pretrained, stem, **kwargs)
+
+
+__all__ = ["initialise_conv", "rcn_field_stem", "rcn_stem", "rcn_wide_stem", "strcn_stem"]

@@ -1,0 +1,704 @@
+"""Long video of a face, drawn: motion between frames .2 s apart, second after second, with what is to be found in it.
+
+    who sits there: the face, its texture, the camera -> what happens when: expressions, blinks, gaze, speech, head
+      -> displacement of each from rest, at the times of the two frames of every pair -> patterns of skin x displacement
+      -> what optical flow makes of it -> DrawnSequences, and what is true of every moment
+
+A field is the difference of two displacements, so all that moves has a past and an end as it has in a real face: what
+rises must stay or fall, and the noise of a frame shows once as it is and once inverted. As in `fields`, a pattern is a
+sum of rows times columns, and a field a sum of patterns: a core draws thousands of seconds a second.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mer_hf.action_units import UNITS_IN_LONG_VIDEO, ActionUnit, Bump, damaged_table
+from mer_hf.drawn.expression import ExpressionStatistics
+from mer_hf.drawn.fields import _both_sides, _Draws, _gaussians
+from mer_hf.errors import MerHfError
+
+RATE = 25.0
+"""Pairs a second."""
+PAIR_SECONDS = 0.2
+TARGETS = (
+    *("upper expression", "upper onset", "upper apex", "upper offset"),
+    *("lower expression", "lower onset", "lower apex", "lower offset"),
+    *("speech", "blink", "macro"),
+)
+"""What is true of a moment: of the upper and the lower face apart, whether it is within a micro-expression, at its
+onset, its apex, its offset; and whether the face speaks, blinks, or makes a longer expression."""
+UPPER_UNITS = frozenset({1, 2, 4, 5, 7, 9})
+"""Units that move brows, lids or the root of the nose."""
+LOWER_UNITS = frozenset({6, 9, 10, 12, 14, 15, 16, 17, 18, 24, 25, 26, 38})
+"""Units that move cheeks, nose or mouth."""
+
+UPPER_SETS = {(4,): 0.40, (4, 7): 0.10, (1, 2): 0.22, (1,): 0.08, (2,): 0.06, (5,): 0.05, (1, 2, 5): 0.04, (7,): 0.05}
+LOWER_SETS = {
+    **{(14,): 0.30, (24,): 0.09, (9,): 0.09, (12,): 0.10, (6, 12): 0.08, (38,): 0.05, (10,): 0.06, (17,): 0.06},
+    **{(15,): 0.04, (15, 17): 0.02, (4, 9): 0.04, (18,): 0.02, (16,): 0.02, (25,): 0.02, (26,): 0.01},
+}
+"""Sets of units and their shares, about as often as they are coded in the long videos of CAS(ME)3: AU4 in 274 of 860,
+14 in 193, 1 in 153, 2 in 128, 24 in 59, 9 in 50, 5 in 44, 38 in 30, 7 in 27, 17 in 20."""
+
+MOUTH = ((26,), (25,), (18,), (12,), (10,), (17,), (24,), (16,))
+"""What a speaking mouth is made of."""
+BROWS = ((1, 2), (4,))
+"""What accents speech."""
+BLINK_BUMPS = (
+    Bump(0.50, -0.05, 0.0, 1.0, 0.19, 0.07),  # upper lid
+    Bump(0.48, 0.10, -0.25, 0.0, 0.18, 0.06),  # lower lid, towards the nose (Doane, 1980)
+    Bump(0.50, 0.32, 0.0, -0.10, 0.22, 0.14),  # cheek
+    Bump(0.45, -0.22, 0.0, 0.10, 0.22, 0.10),  # brow
+)
+IRIS_BUMPS = (Bump(0.50, 0.01, 1.0, 1.0, 0.10, 0.06),)
+LID_BUMPS = (Bump(0.50, -0.06, 0.0, 1.0, 0.17, 0.06),)
+NEAR = 0.06  # seconds from a moment in which it still counts: deviation of a Gaussian
+WAVES = 6  # sines in a motion without end
+
+
+@dataclass(frozen=True)
+class SequenceSettings:
+    """How sequences are drawn. Lengths are eye distances, times seconds; a pair (median, deviation of the log) where
+    nothing else is said. Sources in brackets; what has none was set by the look of flow on faces.
+
+    Attributes:
+        action_units: the table.
+        upper_sets, lower_sets: which units make a micro-expression of the upper, of the lower face.
+        frame_rates: of the camera, least and most.
+        without: share of sequences that hold no micro-expression.
+        most_micro: micro-expressions in a sequence of the others, from 1.
+        amplitude: largest displacement by a micro-expression, least and most (.0125 to .05 where measured on residual
+            motion, of which smoothing takes a part).
+        rise: from onset to apex, least and most (CAS(ME)2, SAMM-LV, CAS(ME)3: 99 % of .08 to .27).
+        fall: from apex to offset, least and most; the median of CAS(ME)3 is .5, and one in twenty has more than 2.
+        stays: probability that a part of the displacement stays.
+        on_blink: probability that a micro-expression begins on a blink or right after it (16 of 105).
+        in_macro: probability that it begins inside a longer expression.
+        expression: how patterns of units differ; the times and strengths of long video are those below.
+        face_shift, face_scale: of a face's features, as in `DrawingSettings`.
+        blinks: a minute (Bentivoglio et al., 1997: 17 at rest, 26 in conversation, 4.5 reading).
+        blink_reach: how far the flow of a lid goes over a whole blink.
+        blink_close, blink_open: least and most; closing takes less than opening (Sforza et al., 2008).
+        hard_blink: probability that a blink lowers the brow, by .01 to .03, and tightens what is around the eye.
+        glances: a minute; iris and lids move by glance_reach within .04 to .1 s.
+        speakers: share of sequences in which the face speaks.
+        speech_rate: Hz, least and most (Chandrasekaran et al., 2009).
+        speech_reach: displacement by a unit of a speaking mouth.
+        accenting: share of speakers whose brows accent what they say, `accents` times a minute (none in read speech, 67
+            a minute on television).
+        macro: mean number of longer expressions in a sequence; they rise in macro_rise (medians .40 and .47) and last
+            macro_stay more, with amplitudes of macro_amplitude, least and most.
+        chewing: share of sequences with a bout of chewing, at 1.57 Hz (.94 to 2.17).
+        swallowing: mean number in a sequence.
+        head_speed: eye distances a second, of a silent head; speakers' is half as much again (.04/s still, .04 to .12
+            quiet, .06 to .15 in read speech, .16 to .7 on television).
+        visible: how much of a motion flow finds, least and most over the face.
+        smoothing: deviation of the Gaussian over which flow averages, least and most.
+        noise: of flow in a still face.
+        noise_of_motion: what a moving head adds to it, as a part of its motion.
+        keyframes: frames between two; each shifts the picture by keyframe_shift.
+        outliers: mean number of moments in which flow goes astray somewhere, by outlier_shift.
+    """
+
+    action_units: Mapping[int, ActionUnit] = field(default_factory=lambda: UNITS_IN_LONG_VIDEO)
+    upper_sets: Mapping[tuple[int, ...], float] = field(default_factory=lambda: UPPER_SETS)
+    lower_sets: Mapping[tuple[int, ...], float] = field(default_factory=lambda: LOWER_SETS)
+    frame_rates: tuple[float, float] = (24.0, 60.0)
+    without: float = 0.4
+    most_micro: int = 4
+    amplitude: tuple[float, float] = (0.012, 0.06)
+    rise: tuple[float, float] = (0.08, 0.27)
+    fall: tuple[float, float] = (0.1, 1.8)
+    stays: float = 0.2
+    on_blink: float = 0.15
+    in_macro: float = 0.1
+    expression: ExpressionStatistics = field(default_factory=ExpressionStatistics)
+    face_shift: float = 0.05
+    face_scale: float = 0.07
+    blinks: tuple[float, float] = (17.0, 0.6)
+    blink_reach: tuple[float, float] = (0.09, 0.5)
+    blink_close: tuple[float, float] = (0.07, 0.16)
+    blink_open: tuple[float, float] = (0.14, 0.40)
+    hard_blink: float = 0.25
+    glances: tuple[float, float] = (25.0, 0.7)
+    glance_reach: tuple[float, float] = (0.03, 0.6)
+    speakers: float = 0.4
+    speech_rate: tuple[float, float] = (1.5, 7.0)
+    speech_reach: tuple[float, float] = (0.022, 0.6)
+    accenting: float = 0.35
+    accents: tuple[float, float] = (35.0, 0.5)
+    macro: float = 0.7
+    macro_rise: tuple[float, float] = (0.32, 1.1)
+    macro_stay: tuple[float, float] = (0.6, 0.9)
+    macro_amplitude: tuple[float, float] = (0.025, 0.2)
+    chewing: float = 0.05
+    swallowing: float = 0.2
+    head_speed: tuple[float, float] = (0.12, 1.0)
+    visible: tuple[float, float] = (0.4, 1.0)
+    smoothing: tuple[float, float] = (0.03, 0.09)
+    noise: tuple[float, float] = (0.0014, 0.6)
+    noise_of_motion: tuple[float, float] = (0.04, 0.8)
+    keyframes: tuple[float, float] = (8.0, 250.0)
+    keyframe_shift: tuple[float, float] = (0.0015, 0.9)
+    outliers: float = 6.0
+    outlier_shift: tuple[float, float] = (0.012, 0.8)
+
+
+def held_back_sequences() -> dict[str, SequenceSettings]:
+    """Versions to judge a network by that was trained on the default one, by what is shifted in them.
+
+    `table` has every number of the table of units off (see `damaged_table`), and `all` has all of the shifts at once.
+    """
+    units, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
+    shifts = {
+        "noise": {"noise": (0.002, 0.6), "keyframe_shift": (0.0025, 0.9), "outliers": 10.0},
+        "around": {"head_speed": (0.18, 1.0), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
+        "speech": {"speakers": 0.7, "speech_reach": (0.03, 0.6)},
+        "table": {"action_units": units},
+    }
+    shifts["all"] = {name: value for shift in shifts.values() for name, value in shift.items()}
+    return {name: replace(SequenceSettings(), **shift) for name, shift in shifts.items()}
+
+
+class DrawnSequences(NamedTuple):
+    """Drawn sequences.
+
+    Attributes:
+        motion: (B, T, 2, rows, columns) float32, motion over each pair, to the right and downwards, in eye distances,
+            the head's with it.
+        targets: (B, T, 11) float32, from 0 to 1, see `TARGETS`; onset, apex and offset fall off over .1 s.
+        events: (B, E, 3) float32, onset, apex and offset of each micro-expression, in seconds from the first pair's
+            second frame; NaN where there is none.
+        parts: (B, E, 2) bool, whether it moves the upper face, and the lower.
+    """
+
+    motion: Tensor
+    targets: Tensor
+    events: Tensor
+    parts: Tensor
+
+
+def draw_sequences(
+    count: int,
+    seconds: float,
+    places: Tensor,
+    generator: torch.Generator,
+    settings: SequenceSettings | None = None,
+    device: torch.device | str = "cpu",
+) -> DrawnSequences:
+    """Draw sequences.
+
+    Args:
+        count: B, the number of sequences.
+        seconds: how long each of them is.
+        places: (2, rows, columns), face coordinates of the cells' centres, a rectangular grid.
+        generator: on the CPU, so that a seed gives the same sequences, up to rounding, on every device.
+        settings: how they are drawn; None is the default.
+        device: where the sequences are wanted.
+
+    Raises:
+        MerHfError: for a count below 1, less than 2 seconds, or a generator that is not on the CPU.
+    """
+    if count < 1 or not 2 <= seconds < math.inf:
+        raise MerHfError(f"there is nothing to draw: {count} sequences of {seconds} s; at least 1 of 2 s")
+    if generator.device.type != "cpu":
+        raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
+    settings = settings or SequenceSettings()
+    draws = _Draws(count, generator, torch.device(device))
+    face = _draw_face(draws, places.to(device), settings)
+    clock = _draw_clock(draws, seconds, settings)
+    speech = _draw_speech(draws, face, clock, settings)
+    blinks = _draw_blinks(draws, face, clock, speech, settings)
+    macro = _draw_macro(draws, face, clock, settings)
+    micro = _draw_micro(draws, face, clock, speech, blinks, macro, settings)
+    movers = [micro.mover, macro.mover, *blinks.movers, *speech.movers]
+    movers += [_draw_glances(draws, face, clock, settings), _draw_eating(draws, face, clock, settings)]
+    motion = _measured(draws, movers, face, clock, speech, settings)
+    return DrawnSequences(motion, _targets(clock, micro, macro, blinks, speech), micro.events, micro.parts)
+
+
+# --- who sits there, and when frames are taken ---
+
+
+class _Face(NamedTuple):
+    """across (B, columns) and down (B, rows), face coordinates; smoothing (B, 1), what flow averages over."""
+
+    across: Tensor
+    down: Tensor
+    smoothing: Tensor
+
+
+class _Clock(NamedTuple):
+    """times (B, T) of pairs; both (2, B, T), when the frames were taken, the earlier ones last; seconds in all."""
+
+    times: Tensor
+    both: Tensor
+    seconds: float
+
+
+def _draw_face(draws: _Draws, places: Tensor, settings: SequenceSettings) -> _Face:
+    shift, scale = draws.normal(settings.face_shift, 2, 1), draws.normal(settings.face_scale, 2, 1).exp()
+    across, down = (
+        (axis - shift[:, index]) / scale[:, index] for index, axis in enumerate((places[0, 0], places[1, :, 0]))
+    )
+    return _Face(across, down, draws.uniform(*settings.smoothing, 1))
+
+
+def _draw_clock(draws: _Draws, seconds: float, settings: SequenceSettings) -> _Clock:
+    times = torch.arange(round(seconds * RATE), device=draws.device) / RATE
+    rate, phase = draws.uniform(*settings.frame_rates, 1), draws.uniform(0, 1, 1)
+    both = torch.stack([times.expand(draws.count, -1), times.expand(draws.count, -1) - PAIR_SECONDS])
+    return _Clock(times.expand(draws.count, -1), ((both * rate + phase).floor() - phase) / rate, seconds)
+
+
+# --- patterns of skin ---
+
+
+def _pattern(face: _Face, bumps: Tensor, gain: Tensor) -> Tensor:
+    """Bumps (B, K, N, 7), as `_both_sides` has them, with gains (B, K, N) -> patterns (B, K, 2, rows, columns)."""
+    x, y, dx, dy, sx, sy, _ = bumps.unbind(-1)
+    blur = face.smoothing[:, :, None].square()
+    wide, tall = (sx.square() + blur).sqrt(), (sy.square() + blur).sqrt()
+    gain = gain * sx * sy / (wide * tall)
+    count, patterns, number = x.shape
+    columns = _gaussians(face.across, x.flatten(1), wide.flatten(1)).reshape(count, patterns, number, -1)
+    rows = _gaussians(face.down, y.flatten(1), tall.flatten(1)).reshape(count, patterns, number, -1)
+    rows = torch.cat([rows * (gain * dx)[..., None], rows * (gain * dy)[..., None]], 3)
+    return (rows.mT @ columns).unflatten(2, (2, -1))
+
+
+def _unit_table(settings: SequenceSettings) -> Tensor:
+    """(units + 1, bumps, 7) of the table, the last of which does not move."""
+    table = [_both_sides(unit.bumps) for unit in settings.action_units.values()]
+    table = torch.nn.utils.rnn.pad_sequence([*table, torch.zeros(1, 7)], batch_first=True)
+    table[..., 4:6].masked_fill_(table[..., 4:6] == 0, 1)
+    return table
+
+
+def _unit_patterns(draws: _Draws, face: _Face, sets: Tensor, settings: SequenceSettings, even: bool = False) -> Tensor:
+    """Sets of units (B, K, 3), by their places in the table, -1 for none -> patterns, whose greatest length is 1.
+
+    Both sides move about alike where they are to be even.
+    """
+    expression = settings.expression
+    if even:
+        expression = replace(expression, asymmetry=0.2, one_sided=0.0)
+    bumps = _unit_table(settings).to(draws.device)[sets]  # (B, K, 3, bumps, 7)
+    shape = bumps.shape[1:4]
+    gain = draws.uniform(*expression.unit_gain, *shape[:2], 1).expand(-1, -1, -1, shape[2]).flatten(2)
+    bumps = bumps.flatten(2, 3).clone()
+    number = bumps.shape[2]
+    lean = draws.normal(expression.asymmetry / 2, shape[0], 1)
+    still = draws.chance(expression.one_sided, shape[0], 1) * draws.sign(shape[0], 1)
+    sides = torch.cat([lean.exp() * (still != -1), (-lean).exp() * (still != 1)], 2)
+    sides = torch.stack([sides[..., 0], sides.mean(-1), sides[..., 1]], 2)
+    gain = gain * sides.gather(2, bumps[..., 6].long() + 1)
+    turn = draws.normal(expression.direction_jitter, shape[0], number)
+    cos, sin, (dx, dy) = turn.cos(), turn.sin(), (bumps[..., 2].clone(), bumps[..., 3].clone())
+    bumps[..., 2], bumps[..., 3] = cos * dx - sin * dy, sin * dx + cos * dy
+    bumps[..., :2] += draws.normal(expression.place_jitter, shape[0], number, 2)
+    bumps[..., 4:6] *= draws.uniform(*expression.bump_size, shape[0], 1, 1)
+    pattern = _pattern(face, bumps, gain)
+    largest = pattern.square().sum(2).amax((-2, -1)).sqrt()
+    return pattern / largest.clamp(min=0.05)[..., None, None, None]
+
+
+def _set_table(sets: Mapping[tuple[int, ...], float] | tuple[tuple[int, ...], ...], units: list[int]) -> Tensor:
+    """Sets of units -> (sets, 3) places in the table, -1 for none."""
+    rows = [[units.index(unit) for unit in members] + [-1] * (3 - len(members)) for members in sets]
+    return torch.tensor(rows)
+
+
+# --- displacement over time ---
+
+
+def _ease(part: Tensor) -> Tensor:
+    """Half a cosine from 0 at 0 to 1 at 1, constant outside."""
+    return 0.5 - 0.5 * (math.pi * part.clamp(0, 1)).cos()
+
+
+def _pulse(both: Tensor, onset: Tensor, rise: Tensor, stay: Tensor, fall: Tensor, left: Tensor) -> Tensor:
+    """What happens once, (B, E) each -> its displacement over each pair, (B, T, E): it rises, stays, falls to `left`.
+
+    The earlier frames' is taken off the later ones'.
+    """
+    since = both[..., None] - onset[:, None]
+    down = 1 - (1 - left[:, None]) * _ease((since - (rise + stay)[:, None]) / fall[:, None])
+    level = _ease(since / rise[:, None]) * down
+    return level[0] - level[1]
+
+
+def _waves(both: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
+    """Sines (B, N) of these frequencies in Hz -> their values at both frames, (2, B, T, N)."""
+    return (2 * math.pi * (both[..., None] * frequency[:, None] + phase[:, None])).sin()
+
+
+def _log_uniform(draws: _Draws, least: float, most: float, *shape: int) -> Tensor:
+    return draws.uniform(math.log(least), math.log(most), *shape).exp()
+
+
+def _during(times: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Whether any of the spans (B, E) covers each time: (B, T) float."""
+    return ((times[..., None] >= start[:, None]) & (times[..., None] <= end[:, None])).any(-1).float()
+
+
+# --- what happens ---
+
+
+class _Mover(NamedTuple):
+    """Patterns (B, K, 2, rows, columns), and how far each of them is displaced over each pair, level (B, T, K)."""
+
+    level: Tensor
+    pattern: Tensor
+
+
+class _Speech(NamedTuple):
+    """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T)."""
+
+    movers: list[_Mover]
+    start: Tensor
+    end: Tensor
+    speaks: Tensor
+
+
+def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Speech:
+    units = list(settings.action_units)
+    speaks = draws.chance(settings.speakers, 1)
+    start = draws.uniform(-0.6, 0.7, 1).clamp(min=-0.1) * clock.seconds
+    length = draws.uniform(0.15, 1.2, 1) * clock.seconds * speaks
+    envelope = _ease((clock.both - start) / 0.25 + 0.5) * _ease((start + length - clock.both) / 0.25 + 0.5)
+    # phrases and pauses: a slow wave that is mostly above its threshold
+    phrase = _waves(clock.both, draws.uniform(0.15, 0.7, 2), draws.uniform(0, 1, 2)).sum(-1)
+    envelope = envelope * torch.sigmoid(6 * (phrase + draws.uniform(0.3, 1.6, 1))) * speaks
+    sines = _waves(clock.both, draws.uniform(*settings.speech_rate, 2 * WAVES), draws.uniform(0, 1, 2 * WAVES))
+    weights = draws.normal(1, 2 * WAVES, len(MOUTH)) * draws.heavy(settings.speech_reach, 1, 1)
+    weights = weights * draws.heavy((1.0, 0.5), 1, len(MOUTH)) / math.sqrt(WAVES)
+    level = envelope[..., None] * (sines @ weights)
+    sets = _set_table(MOUTH, units).to(draws.device).expand(draws.count, -1, -1)
+    mouth = _Mover(level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
+
+    most = 16
+    rate = draws.heavy(settings.accents, 1) * draws.chance(settings.accenting, 1) / 60 * length
+    accents = torch.arange(most, device=draws.device) < rate
+    onset = start + length * draws.uniform(0, 1, most)
+    reach = _log_uniform(draws, 0.008, 0.06, most) * accents
+    pulse = _pulse(
+        clock.both,
+        onset,
+        draws.uniform(0.1, 0.4, most),
+        draws.uniform(0, 0.3, most),
+        draws.uniform(0.15, 0.7, most),
+        torch.zeros_like(onset),
+    )
+    which = torch.nn.functional.one_hot(draws.choice([0.75, 0.25], most), len(BROWS)).float()
+    sets = _set_table(BROWS, units).to(draws.device).expand(draws.count, -1, -1)
+    brows = _Mover((pulse * reach[:, None]) @ which, _unit_patterns(draws, face, sets, settings))
+    spoken = (clock.times >= start) & (clock.times <= start + length) & speaks
+    return _Speech([mouth, brows], start, start + length, spoken.float())
+
+
+class _Blinks(NamedTuple):
+    """movers; onset (B, E) of each, infinite where there is none; closed (B, T), while one is going on."""
+
+    movers: list[_Mover]
+    onset: Tensor
+    closed: Tensor
+
+
+def _draw_blinks(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Blinks:
+    most = 12
+    spoken = (speech.end > speech.start).float()
+    mean = draws.heavy(settings.blinks, 1) * (1 + 0.5 * spoken) * clock.seconds / 60
+    there = torch.arange(most, device=draws.device) < torch.poisson(mean.cpu(), generator=draws.generator).to(mean)
+    onset = draws.uniform(-0.5, clock.seconds, most)
+    close, open_ = draws.uniform(*settings.blink_close, most), draws.uniform(*settings.blink_open, most)
+    shut = draws.uniform(0, 0.08, most) + draws.chance(0.06, most) * draws.uniform(0.1, 1.2, most)
+    pulse = _pulse(clock.both, onset, close, shut, open_, 0.1 * draws.uniform(-1, 1, most))
+    reach = draws.heavy(settings.blink_reach, 1) * draws.uniform(0.4, 1.1, most) * there
+    bumps = _both_sides(BLINK_BUMPS).to(draws.device).expand(draws.count, 1, -1, -1)
+    lids = _pattern(face, bumps, draws.heavy((1.0, 0.4), 1, bumps.shape[2]))
+    sets = _set_table(((4,), (6, 7)), list(settings.action_units)).to(draws.device).expand(draws.count, -1, -1)
+    around = _unit_patterns(draws, face, sets, settings, even=True)
+    hard = draws.chance(settings.hard_blink, most) * there * _log_uniform(draws, 0.006, 0.03, most)
+    shares = draws.uniform(0, 1, most, 2)
+    movers = [
+        _Mover((pulse * reach[:, None]).sum(2, keepdim=True), lids),
+        _Mover((pulse * hard[:, None]) @ shares, around),
+    ]
+    onset = onset.masked_fill(~there, math.inf)
+    return _Blinks(movers, onset, _during(clock.times, onset, onset + close + shut + open_))
+
+
+class _Macro(NamedTuple):
+    """mover; onset and offset (B, E), infinite where there is none; going_on (B, T)."""
+
+    mover: _Mover
+    onset: Tensor
+    offset: Tensor
+    going_on: Tensor
+
+
+def _draw_macro(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Macro:
+    most = 4
+    there = draws.first(settings.macro, most)
+    onset = draws.uniform(-2.0, clock.seconds, most)
+    rise, stay = draws.uniform(*settings.macro_rise, most), draws.heavy(settings.macro_stay, most)
+    fall = draws.uniform(0.35, 2.0, most)
+    left = draws.chance(0.2, most) * draws.uniform(0, 0.6, most)
+    reach = _log_uniform(draws, *settings.macro_amplitude, most) * there
+    sets = _draw_sets(draws, draws.chance(0.4, most), settings)
+    pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
+    onset = onset.masked_fill(~there, math.inf)
+    offset = onset + rise + stay + fall
+    going_on = _during(clock.times, onset, offset)
+    return _Macro(_Mover(pulse, _unit_patterns(draws, face, sets, settings)), onset, offset, going_on)
+
+
+def _draw_sets(draws: _Draws, upper: Tensor, settings: SequenceSettings) -> Tensor:
+    """A set of units (B, E, 3) for each place of (B, E), of the upper or of the lower face."""
+    units, most = list(settings.action_units), upper.shape[1]
+    above, below = (
+        _set_table(sets, units).to(draws.device)[draws.choice(list(sets.values()), most)]
+        for sets in (settings.upper_sets, settings.lower_sets)
+    )
+    return torch.where(upper[..., None], above, below)
+
+
+class _Micro(NamedTuple):
+    """mover; events and parts as in `DrawnSequences`; visible (B, E), whether there is one."""
+
+    mover: _Mover
+    events: Tensor
+    parts: Tensor
+
+
+def _draw_micro(
+    draws: _Draws,
+    face: _Face,
+    clock: _Clock,
+    speech: _Speech,
+    blinks: _Blinks,
+    macro: _Macro,
+    settings: SequenceSettings,
+) -> _Micro:
+    most = settings.most_micro
+    number = 1 + draws.choice([1.0] * most, 1)
+    there = (torch.arange(most, device=draws.device) < number) & ~draws.chance(settings.without, 1)
+    rise, fall = draws.uniform(*settings.rise, most), _log_uniform(draws, *settings.fall, most)
+    stay = draws.chance(0.3, most) * draws.uniform(0, 0.4, most)
+    left = draws.chance(settings.stays, most) * draws.uniform(0, 0.8, most)
+    # one in each part of the sequence, now and then where a blink or a longer expression is
+    slot = clock.seconds / most
+    onset = slot * torch.arange(most, device=draws.device) + draws.uniform(0.3, max(slot - 1.2, 0.4), most)
+    near = blinks.onset[:, :most] + draws.uniform(-0.1, 0.35, most)
+    inside = macro.onset[:, :most] + draws.uniform(0, 1, most) * (macro.offset - macro.onset).nan_to_num(0)[:, :most]
+    for chance, other in ((settings.on_blink, near), (settings.in_macro, inside)):
+        fits = (other > slot * torch.arange(most, device=draws.device) + 0.2) & (other < onset + slot - 0.2)
+        fits &= other < clock.seconds - 1
+        onset = torch.where(draws.chance(chance, most) & fits, other, onset)
+    spoken = (onset + rise > speech.start - 0.3) & (onset < speech.end + 0.3) & (speech.end > speech.start)
+    sets = _draw_sets(draws, draws.chance(0.4, most) | spoken, settings)  # nobody sees a dimple in speech
+    reach = _log_uniform(draws, *settings.amplitude, most) * there
+    pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
+    events = torch.stack([onset, onset + rise, onset + rise + stay + fall], 2)
+    units = torch.tensor([*settings.action_units, 0], device=draws.device)[sets]
+    parts = torch.stack(
+        [
+            torch.isin(units, torch.tensor(sorted(part), device=draws.device)).any(-1)
+            for part in (UPPER_UNITS, LOWER_UNITS)
+        ],
+        2,
+    )
+    return _Micro(
+        _Mover(pulse, _unit_patterns(draws, face, sets, settings)),
+        events.masked_fill(~there[..., None], math.nan),
+        parts & there[..., None],
+    )
+
+
+def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    most = 16
+    there = torch.arange(most, device=draws.device) < draws.heavy(settings.glances, 1) * clock.seconds / 60
+    onset, jump = draws.uniform(-0.5, clock.seconds, most), draws.uniform(0.04, 0.1, most)
+    long = torch.full_like(onset, 1e3)
+    pulse = _pulse(clock.both, onset, jump, long, long, torch.ones_like(onset))
+    reach = draws.heavy(settings.glance_reach, most) * there * draws.sign(most)
+    angle = draws.normal(0.5, most)
+    levels = torch.stack([reach * angle.cos(), reach * angle.sin()], 2)
+    iris = _both_sides(IRIS_BUMPS).to(draws.device).expand(draws.count, 2, -1, -1).clone()
+    iris[:, 0, :, 2:4] = torch.tensor((1.0, 0.0))
+    iris[:, 1, :, 2:4] = torch.tensor((0.0, 1.0))
+    lids = _both_sides(LID_BUMPS).to(draws.device).expand(draws.count, 2, -1, -1)
+    follows = torch.stack([draws.normal(0.1, lids.shape[2]), draws.uniform(0.3, 1.5, 1).expand(-1, lids.shape[2])], 1)
+    pattern = _pattern(face, iris, torch.ones_like(iris[..., 0])) + _pattern(face, lids, follows)
+    return _Mover(pulse @ levels, pattern)
+
+
+def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Chewing, and swallowing."""
+    chews = draws.chance(settings.chewing, 1)
+    start, length = draws.uniform(-0.5, 0.8, 1) * clock.seconds, draws.uniform(0.3, 1.2, 1) * clock.seconds
+    envelope = chews * _ease((clock.both - start) / 0.3) * _ease((start + length - clock.both) / 0.3)
+    rate, phase = draws.uniform(0.94, 2.17, 1), draws.uniform(0, 1, 1)
+    wave = _waves(clock.both, torch.cat([rate, rate], 1), torch.cat([phase, phase + 0.2], 1))
+    chewed = envelope[..., None] * wave * draws.heavy((0.05, 0.5), 1, 2)
+    swallows = draws.first(settings.swallowing, 2)
+    onset = draws.uniform(0, clock.seconds, 2)
+    pulse = _pulse(
+        clock.both,
+        onset,
+        draws.uniform(0.2, 0.5, 2),
+        draws.uniform(0, 0.3, 2),
+        draws.uniform(0.2, 0.6, 2),
+        torch.zeros_like(onset),
+    )
+    swallowed = pulse * (swallows * _log_uniform(draws, 0.01, 0.05, 2))[:, None]
+    sets = _set_table(((26,), (17, 24), (17,), (17, 25)), list(settings.action_units))
+    patterns = _unit_patterns(draws, face, sets.to(draws.device).expand(draws.count, -1, -1), settings)
+    return _Mover(torch.cat([chewed[0] - chewed[1], swallowed], 2), patterns)
+
+
+# --- the head, and what flow makes of all that ---
+
+
+def _draw_head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Mover:
+    """What the head moves: shifts, turns, growth, and turns out of the picture, which move the nose most."""
+    frequency = _log_uniform(draws, 0.15, 3.0, WAVES)
+    spoken = (speech.end > speech.start).float()
+    speed = draws.heavy(settings.head_speed, 1, 1) * (1 + 0.5 * spoken[..., None])
+    amplitude = speed * draws.normal(1, WAVES, 6) / (2 * math.pi * frequency[..., None]) / math.sqrt(WAVES)
+    level = _waves(clock.both, frequency, draws.uniform(0, 1, WAVES)) @ amplitude
+    nods = _pulse(
+        clock.both,
+        draws.uniform(-0.5, clock.seconds, 4),
+        draws.uniform(0.2, 1.0, 4),
+        draws.uniform(0, 0.8, 4),
+        draws.uniform(0.2, 1.0, 4),
+        draws.chance(0.5, 4).float(),
+    )
+    reach = draws.heavy((0.75, 0.6), 4, 6) * speed * draws.sign(4, 6) * draws.first(1.5, 4)[..., None]
+    shares = torch.cat([draws.uniform(0.2, 1, 4), draws.uniform(0.0, 0.7, 2)], 1)
+    displaced = (level[0] - level[1] + nods @ reach) * shares[:, None]
+    y = (face.down[:, :, None] - 0.42).expand(-1, -1, face.across.shape[1])
+    x = face.across[:, None, :].expand_as(y)
+    nose = torch.exp(-((x / 0.16).square() + ((y - 0.12) / 0.22).square()) / 2)
+    sockets = torch.exp(-(((x.abs() - 0.5) / 0.2).square() + ((y + 0.42) / 0.12).square()) / 2)
+    depth = (1 - (x / 1.15).square() - (y / 1.7).square()).clamp(min=0.02).sqrt()
+    depth = depth + draws.uniform(0.15, 0.4, 1, 1) * nose - draws.uniform(0.05, 0.15, 1, 1) * sockets
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    modes = ((one, zero), (zero, one), (-0.3 * y, 0.3 * x), (0.2 * x, 0.2 * y), (depth, zero), (zero, depth))
+    return _Mover(displaced, torch.stack([torch.stack(mode, 1) for mode in modes], 1))
+
+
+def _measured(
+    draws: _Draws,
+    skin: list[_Mover],
+    face: _Face,
+    clock: _Clock,
+    speech: _Speech,
+    settings: SequenceSettings,
+) -> Tensor:
+    """What flow finds of the motion of skin, on a head that moves before a wall that does not: all of the fields."""
+    least, most = settings.visible
+    seen = least + (most - least) * torch.sigmoid(
+        draws.normal(0.7, 1, 1, 1) + 0.5 + 1.2 * _smooth(draws, face, (6, 6), 2)
+    )
+    x, y = face.across[:, None, :] / draws.uniform(0.92, 1.25, 1, 1), (face.down[:, :, None] - 0.42) / 1.3
+    contour = torch.sigmoid((1 - x.square() - y.square()) / 0.05)[:, None, None]
+    head = _draw_head(draws, face, clock, speech, settings)
+    movers = [_Mover(level, contour * seen[:, None] * pattern) for level, pattern in skin]
+    movers += [head._replace(pattern=contour * head.pattern)]
+    movers += [_draw_pumping(draws, face, clock, settings), _draw_astray(draws, face, clock, settings)]
+    level, pattern = torch.cat([mover.level for mover in movers], 2), torch.cat([mover.pattern for mover in movers], 1)
+    motion = (level @ pattern.flatten(2)).unflatten(2, pattern.shape[2:])
+    modes = head.pattern.flatten(2)
+    moved = ((head.level @ (modes @ modes.mT)) * head.level).sum(2).div(modes.shape[2]).clamp(min=0).sqrt()
+    floor = draws.heavy(settings.noise, 1) + draws.heavy(settings.noise_of_motion, 1) * moved
+    texture = (0.6 * _smooth(draws, face, (6, 6), 1, 1)).exp()
+    return motion.addcmul_(texture.expand_as(motion[:, :1]), _frame_noise(draws, face, floor))
+
+
+def _smooth(draws: _Draws, face: _Face, cells: tuple[int, int], *shape: int) -> Tensor:
+    """Smooth noise of unit deviation, (B, *shape, rows, columns), from as many independent cells."""
+    down, across = (
+        _upsampling(length, few, draws.device)
+        for length, few in ((face.down.shape[1], cells[0]), (face.across.shape[1], cells[1]))
+    )
+    return down @ draws.normal(1, *shape, *cells) @ across.T
+
+
+def _upsampling(length: int, few: int, device: torch.device) -> Tensor:
+    """Linear interpolation from few values to more, (length, few), whose rows have unit norm."""
+    place = torch.linspace(0, few - 1, length, device=device)[:, None]
+    weights = (1 - (place - torch.arange(few, device=device)).abs()).clamp(min=0)
+    return weights / weights.norm(dim=1, keepdim=True)
+
+
+def _frame_noise(draws: _Draws, face: _Face, floor: Tensor) -> Tensor:
+    """Noise (B, T, 2, rows, columns) of a deviation (B, T): a frame's shows once, and inverted .2 s later."""
+    rows, columns = face.down.shape[1], face.across.shape[1]
+    fine, coarse = (
+        share
+        * torch.kron(*(_upsampling(length, few, draws.device) for length, few in ((rows, down), (columns, across))))
+        for share, down, across in ((0.8, 10, 9), (0.6, 4, 4))
+    )
+    spread = torch.cat([fine, coarse], 1)  # (rows x columns, cells)
+    delay = round(PAIR_SECONDS * RATE)
+    frames = draws.normal(math.sqrt(0.5), floor.shape[1] + delay, 2, spread.shape[1])
+    noise = (frames[:, delay:] - frames[:, :-delay]).mul_(floor[..., None, None])
+    return (noise @ spread.T).unflatten(3, (rows, columns))
+
+
+def _draw_pumping(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Shifts of the picture at every keyframe of a codec."""
+    period = _log_uniform(draws, *settings.keyframes, 1) / draws.uniform(*settings.frame_rates, 1)
+    group = ((clock.both + 1) / period).floor().long() % 64
+    levels = draws.normal(1, 64, 3) * draws.heavy(settings.keyframe_shift, 1, 1)
+    later, earlier = (levels.gather(1, index[..., None].expand(-1, -1, 3)) for index in group)
+    return _Mover(later - earlier, _smooth(draws, face, (7, 6), 3, 2))
+
+
+def _draw_astray(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Where and when flow goes astray."""
+    most = 16
+    strength = draws.heavy(settings.outlier_shift, most) * draws.first(settings.outliers, most)
+    when, width = draws.uniform(0, clock.seconds, most), draws.uniform(0.02, 0.1, most)
+    level = strength[:, None] * (-((clock.times[..., None] - when[:, None]) / width[:, None]).square() / 2).exp()
+    angle = draws.uniform(-math.pi, math.pi, most)
+    place = draws.uniform(-0.9, 0.9, most), draws.uniform(-0.5, 1.4, most)
+    size = draws.uniform(0.05, 0.2, most), draws.uniform(0.05, 0.2, most)
+    bumps = torch.stack([*place, angle.cos(), angle.sin(), *size, torch.zeros_like(angle)], 2)[:, :, None]
+    return _Mover(level, _pattern(face, bumps, torch.ones_like(bumps[..., 0])))
+
+
+# --- what is true ---
+
+
+def _targets(clock: _Clock, micro: _Micro, macro: _Macro, blinks: _Blinks, speech: _Speech) -> Tensor:
+    """(B, T, 11), see `TARGETS`."""
+    onset, apex, offset = micro.events.unbind(2)
+    columns = []
+    for part in micro.parts.unbind(2):
+        absent = ~part
+        within = (clock.times[..., None] >= onset[:, None]) & (clock.times[..., None] <= offset[:, None])
+        columns.append((within & part[:, None]).any(-1).float())
+        for moment in (onset, apex, offset):
+            distance = (clock.times[..., None] - moment.masked_fill(absent, math.inf)[:, None]) / NEAR
+            columns.append((-distance.square() / 2).exp().amax(-1))
+    return torch.stack([*columns, speech.speaks, blinks.closed, macro.going_on], 2)
+
+
+__all__ = [
+    "RATE",
+    "TARGETS",
+    "DrawnSequences",
+    "SequenceSettings",
+    "draw_sequences",
+    "held_back_sequences",
+]

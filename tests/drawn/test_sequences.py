@@ -1,0 +1,179 @@
+"""Drawn long video: what is true of it, and that it moves as that says."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mer_hf.drawn.sequences import (
+    LOWER_SETS,
+    LOWER_UNITS,
+    NEAR,
+    RATE,
+    TARGETS,
+    UPPER_SETS,
+    UPPER_UNITS,
+    SequenceSettings,
+    draw_sequences,
+    held_back_sequences,
+)
+from mer_hf.errors import MerHfError
+
+PLACES = torch.stack(torch.meshgrid(torch.linspace(-0.8, 0.8, 9), torch.linspace(-0.5, 1.3, 16), indexing="xy"))
+NOTHING = (0.0, 0.5)
+STILL = SequenceSettings(
+    speakers=0.0,
+    macro=0.0,
+    blinks=NOTHING,
+    glances=NOTHING,
+    chewing=0.0,
+    swallowing=0.0,
+    head_speed=NOTHING,
+    noise=NOTHING,
+    noise_of_motion=NOTHING,
+    keyframe_shift=NOTHING,
+    outliers=0.0,
+    without=0.0,
+    stays=0.0,
+    frame_rates=(25.0, 25.0),
+)
+
+
+def draw(count=8, seconds=12.0, settings=None, seed=0):
+    return draw_sequences(count, seconds, PLACES, torch.Generator().manual_seed(seed), settings)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return draw(64)
+
+
+def test_shapes_and_ranges(drawn):
+    assert drawn.motion.shape == (64, 300, 2, 16, 9) and drawn.targets.shape == (64, 300, len(TARGETS))
+    assert drawn.motion.isfinite().all() and drawn.motion.abs().max() < 3
+    assert drawn.targets.min() == 0 and drawn.targets.max() == 1
+
+
+def test_a_seed_gives_the_same_and_another_does_not():
+    first, again, other = draw(2), draw(2), draw(2, seed=1)
+    assert torch.equal(first.motion, again.motion) and torch.equal(first.targets, again.targets)
+    assert not torch.equal(first.motion, other.motion)
+
+
+def test_two_fifths_hold_no_micro_expression(drawn):
+    empty = drawn.events[..., 0].isnan().all(1).float().mean()
+    assert 0.2 < empty < 0.6
+
+
+def test_times_of_micro_expressions_are_those_of_the_settings(drawn):
+    onset, apex, offset = (drawn.events[..., index][~drawn.events[..., 0].isnan()] for index in range(3))
+    settings = SequenceSettings()
+    assert (apex - onset).min() >= settings.rise[0] - 1e-4 and (apex - onset).max() <= settings.rise[1] + 1e-4
+    assert (offset - apex).min() >= settings.fall[0] - 1e-4
+
+
+def test_targets_are_what_the_events_say(drawn):
+    """The twin goes event by event and moment by moment."""
+    for index in range(12):
+        expected = np.zeros((300, 8))
+        for (onset, apex, offset), parts in zip(drawn.events[index].tolist(), drawn.parts[index].tolist(), strict=True):
+            if math.isnan(onset):
+                assert not any(parts)
+                continue
+            assert any(parts)
+            for part in np.flatnonzero(parts):
+                for tick in range(300):
+                    now = tick / RATE
+                    column = 4 * part
+                    expected[tick, column] = max(expected[tick, column], float(onset <= now <= offset))
+                    for place, moment in enumerate((onset, apex, offset), start=1):
+                        near = math.exp(-(((now - moment) / NEAR) ** 2) / 2)
+                        expected[tick, column + place] = max(expected[tick, column + place], near)
+        assert np.abs(drawn.targets[index, :, :8].numpy() - expected).max() < 1e-3
+
+
+def test_a_still_face_moves_only_in_its_expressions():
+    drawn = draw(16, settings=STILL)
+    moving = drawn.motion.abs().amax((2, 3, 4)) > 1e-6
+    times = torch.arange(300) / RATE
+    onset, _, offset = drawn.events.nan_to_num(math.inf).unbind(2)
+    # a pair spans .2 s, so it sees an expression for as long after its end
+    may = ((times > onset[..., None]) & (times < offset[..., None] + 0.25)).any(1)
+    assert not (moving & ~may).any()
+    assert moving.any(1).all()
+
+
+def test_what_rises_falls_again():
+    """The motion of pairs that follow one another, .2 s each, is the way from the first frame to the last."""
+    settings = dataclasses.replace(STILL, fall=(0.1, 0.5), most_micro=1)
+    drawn = draw(16, settings=settings)
+    over = drawn.events[..., 2].nan_to_num(0).amax(1) < 11.5
+    way = drawn.motion[over][:, ::5].sum(1)
+    assert over.sum() > 8 and way.abs().max() < 1e-5 < drawn.motion[over].abs().max()
+
+
+def test_an_expression_moves_the_part_of_the_face_that_it_is_said_to_move():
+    settings = dataclasses.replace(STILL, most_micro=1, upper_sets={(1, 2): 1.0}, lower_sets={(17,): 1.0})
+    drawn = draw(24, settings=settings)
+    energy = drawn.motion.square().sum((1, 2, 4))  # (B, rows)
+    above = PLACES[1, :, 0] < 0.3
+    upper = energy[:, above].sum(1) > energy[:, ~above].sum(1)
+    assert torch.equal(upper, drawn.parts[:, 0, 0])
+    assert torch.equal(~upper, drawn.parts[:, 0, 1])
+
+
+def test_speech_moves_the_mouth_and_is_marked():
+    settings = dataclasses.replace(STILL, speakers=1.0, accenting=0.0, without=1.0)
+    drawn = draw(16, settings=settings)
+    speaks = drawn.targets[..., TARGETS.index("speech")] > 0
+    energy = drawn.motion.square().sum(2)
+    assert energy[speaks][:, PLACES[1, :, 0] > 0.7].mean() > 20 * energy[speaks][:, PLACES[1, :, 0] < 0.2].mean()
+    assert energy[~speaks].mean() < 0.05 * energy[speaks].mean()
+
+
+def test_blinks_move_the_lids_most_and_are_marked():
+    settings = dataclasses.replace(STILL, blinks=(40.0, 0.1), hard_blink=0.0, without=1.0)
+    drawn = draw(16, settings=settings)
+    shut = drawn.targets[..., TARGETS.index("blink")] > 0
+    energy = drawn.motion.square().sum((2, 4))
+    assert 0.02 < shut.float().mean() < 0.6
+    assert PLACES[1, energy[shut].mean(0).argmax(), 0].abs() < 0.2
+
+
+def test_noise_shows_once_and_inverted_a_fifth_of_a_second_later():
+    drawn = draw(4, settings=dataclasses.replace(STILL, noise=(0.002, 0.0), without=1.0))
+    noise = drawn.motion - drawn.motion.mean(1, keepdim=True)
+
+    def correlation(lag):
+        return ((noise[:, lag:] * noise[:, : 300 - lag]).mean() / noise.square().mean()).item()
+
+    assert correlation(5) == pytest.approx(-0.5, abs=0.05)
+    assert all(abs(correlation(lag)) < 0.05 for lag in (1, 2, 3, 4, 6))
+
+
+def test_the_head_is_in_the_motion():
+    drawn = draw(8, settings=dataclasses.replace(STILL, head_speed=(0.2, 0.1), without=1.0))
+    assert drawn.motion.mean((3, 4)).abs().mean() > 0.003
+
+
+def test_every_unit_belongs_to_a_part():
+    units = set(SequenceSettings().action_units)
+    assert units == UPPER_UNITS | LOWER_UNITS
+    assert {unit for members in UPPER_SETS for unit in members} <= UPPER_UNITS
+    assert {16, 18, 38} <= {unit for members in LOWER_SETS for unit in members}
+
+
+def test_held_back_settings_are_shifted():
+    held_back = held_back_sequences()
+    assert held_back["table"].action_units != SequenceSettings().action_units
+    assert set(held_back["table"].action_units) == set(SequenceSettings().action_units)
+    assert all(settings != SequenceSettings() for settings in held_back.values())
+
+
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(MerHfError, match="nothing to draw"):
+        draw(0)
+    with pytest.raises(MerHfError, match="nothing to draw"):
+        draw(1, seconds=1.0)
