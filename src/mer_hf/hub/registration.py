@@ -70,16 +70,25 @@ def _register_pipeline() -> None:
     )
 
 
-# a registry of transformers, the module of ours whose classes go there, and how
-_ENTRIES: list[tuple[str, str, Callable[[], None]]] = [
-    ("transformers.models.auto.configuration_auto", "mer_hf.rcn.configuration_rcn", _register_config),
-    ("transformers.models.auto.modeling_auto", "mer_hf.rcn.modeling_rcn", _register_models),
-    ("transformers.models.auto.video_processing_auto", "mer_hf.rcn.video_processing_rcn", _register_video_processor),
-    ("transformers.pipelines", "mer_hf.rcn.pipeline_rcn", _register_pipeline),
-    ("transformers.models.auto.configuration_auto", "mer_hf.rcn.configuration_spotting_rcn", spotting.register_config),
-    ("transformers.models.auto.modeling_auto", "mer_hf.rcn.spotting_rcn", spotting.register_model),
-    ("transformers.pipelines", "mer_hf.rcn.pipeline_spotting_rcn", spotting.register_pipeline),
+# a registry of transformers, the modules of ours that its entry needs, and how it is entered
+_ENTRIES: list[tuple[str, tuple[str, ...], Callable[[], None]]] = [
+    ("transformers.models.auto.configuration_auto", ("configuration_rcn",), _register_config),
+    ("transformers.models.auto.modeling_auto", ("modeling_rcn",), _register_models),
+    ("transformers.models.auto.video_processing_auto", ("video_processing_rcn",), _register_video_processor),
+    ("transformers.pipelines", ("pipeline_rcn",), _register_pipeline),
+    (
+        "transformers.models.auto.configuration_auto",
+        ("configuration_rcn", "configuration_spotting_rcn"),
+        spotting.register_config,
+    ),
+    ("transformers.models.auto.modeling_auto", ("modeling_rcn", "spotting_rcn"), spotting.register_model),
+    (
+        "transformers.pipelines",
+        ("pipeline_rcn", "video_processing_rcn", "modeling_rcn", "spotting_rcn", "pipeline_spotting_rcn"),
+        spotting.register_pipeline,
+    ),
 ]
+_ENTRIES = [(registry, tuple(f"mer_hf.rcn.{name}" for name in ours), enter) for registry, ours, enter in _ENTRIES]
 
 
 class _RegisterWhenLoaded(MetaPathFinder):
@@ -95,7 +104,7 @@ class _RegisterWhenLoaded(MetaPathFinder):
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module's own specification, with registering added to its execution; None for all other modules."""
-        if not any(name in entry for entry in self.pending):
+        if not any(name in (registry, *ours) for registry, ours, _ in self.pending):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.loader is not None:
@@ -110,10 +119,11 @@ class _RegisterWhenLoaded(MetaPathFinder):
         return spec
 
     def register(self) -> None:
-        """Register what can be, once: its registry is whole, and our module is whole or not yet begun."""
+        """Register what can be, once: its registry is whole, and our modules are each whole or not yet begun."""
         for entry in sorted(self.pending, key=_ENTRIES.index):
-            registry, ours, enter = entry
-            if registry in self.whole and (ours in self.whole or sys.modules.get(ours) is None):
+            registry, modules, enter = entry
+            ready = all(ours in self.whole or sys.modules.get(ours) is None for ours in modules)
+            if registry in self.whole and ready and entry in self.pending:
                 self.pending.discard(entry)
                 _or_warn(registry, enter)
 
