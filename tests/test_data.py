@@ -29,9 +29,9 @@ def test_options_of_a_corpus_are_refused_for_a_saved_dataset(make_clips, tmp_pat
 
 
 def test_what_is_no_dataset_is_explained(make_clips, tmp_path):
-    with pytest.raises(DataError, match="'nonsense' is no corpus and no folder; expected a corpus"):
+    with pytest.raises(DataError, match=r"'nonsense' is no corpus \(smic, .*\), no folder, and no user/name on"):
         load_dataset("nonsense")
-    with pytest.raises(DataError, match="holds no saved dataset"):
+    with pytest.raises(DataError, match=r"holds neither metadata\.csv nor a saved datasets\.Dataset"):
         load_dataset(tmp_path)
     make_clips("flow").select([]).save_to_disk(tmp_path / "empty")
     with pytest.raises(DataError, match="empty or damaged"):

@@ -109,7 +109,7 @@ def test_inspect_draws_a_video_and_says_what_is_wrong_with_it(clip, tmp_path, ca
     assert main(["inspect", str(video), "--out", str(tmp_path / "reports" / "page.png"), "--apex", "5"]) == 0
     said = capsys.readouterr().out
     assert f"{len(clip.frames)} frames at 100.0 a second, apex given at frame 5" in said
-    assert "nothing is wrong with the face" in said
+    assert "nothing is wrong with the clip" in said
     assert picture_of(tmp_path / "reports" / "page.png").std() > 40
 
     noise = [str(tmp_path / f"img{index}.png") for index in range(4)]

@@ -103,7 +103,7 @@ def analyse(path: str | None, start: float | None, end: float | None, is_cropped
         gr.Column(visible=True),
         {item["label"]: item["score"] for item in answer},
         {f"{name} {ACTION_UNITS[int(name[2:])].name}": p for name, p in units.items()} or "none",
-        "\n".join(f"- **Beware**: {problem}" for problem in problems) or "Nothing is wrong with the face.",
+        "\n".join(f"- **Beware**: {problem}" for problem in problems) or "Nothing is wrong with the clip.",
         drawn(draw_curve, (5.6, 1.9), seen),
         drawn(draw_picture, (3, 3.2), seen.clip.frames[0], "face at the onset, aligned"),
         drawn(draw_picture, (3, 3.2), seen.clip.frames[seen.apex], "face at the apex, aligned"),

@@ -12,6 +12,8 @@ from mer_hf.errors import MerHfError
 
 EMBEDDED = "synthetic"
 """The corpus that is rendered where no folder of it is named."""
+LABEL_SET = "3class"
+"""The classes of a corpus where no others are asked for."""
 
 
 class DataError(MerHfError):
@@ -48,7 +50,7 @@ def load_dataset(
     if name in CORPORA:
         if name == EMBEDDED and data_dir is None:
             data_dir = default_folder(num_proc=num_proc)
-        return load_corpus(name, data_dir, label_set or "3class", fps=fps, num_proc=num_proc)
+        return load_corpus(name, data_dir, label_set or LABEL_SET, fps=fps, num_proc=num_proc)
     _refuse_for_corpora(name, data_dir=data_dir, fps=fps)
     if Path(name, METADATA).is_file():
         return load_folder(name, label_set or "native")
@@ -58,6 +60,11 @@ def load_dataset(
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return _from_hub(name)
     raise DataError(f"the dataset {name!r} is no corpus ({', '.join(CORPORA)}), no folder, and no user/name on the Hub")
+
+
+def default_label_set(name: str) -> str | None:
+    """The label set that `load_dataset` gives a corpus where none is named; None for what is no corpus."""
+    return LABEL_SET if name in CORPORA else None
 
 
 def _refuse_for_corpora(name: str, **options: object) -> None:
@@ -88,4 +95,4 @@ def _from_hub(name: str) -> datasets.Dataset:
         raise DataError(f"{name!r} is no folder here, and no dataset that can be had from the Hub: {reason}") from error
 
 
-__all__ = ["DataError", "load_dataset"]
+__all__ = ["DataError", "default_label_set", "load_dataset"]

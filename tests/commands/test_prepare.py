@@ -69,7 +69,7 @@ def test_prepare_takes_a_recipe_and_explains_what_it_cannot_prepare(make_clips, 
     assert main(["prepare", str(tmp_path / "recipe.yaml")]) == 2
     assert "ready inputs" in capsys.readouterr().err
     assert main(["prepare", "--dataset", str(tmp_path / "nothing")]) == 2
-    assert "no corpus and no folder" in capsys.readouterr().err
+    assert "no folder, and no user/name on the Hub" in capsys.readouterr().err
     assert main(["prepare", "--dataset", "action-units", "--protocol", "none"]) == 2
     assert "there is nothing to prepare" in capsys.readouterr().err
     assert main(["prepare"]) == 2

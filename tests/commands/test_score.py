@@ -45,9 +45,9 @@ def test_what_cannot_be_scored_is_explained_with_status_2(make_clips, tmp_path, 
     capsys.readouterr()
     for argv, says in [
         ([str(tmp_path / "clips"), "--dataset", str(tmp_path / "clips")], "is no model that can be loaded"),
-        (["default", "--dataset", str(tmp_path / "none")], "is no corpus and no folder"),
+        (["default", "--dataset", str(tmp_path / "none")], "no folder, and no user/name on the Hub"),
         (["default", "--dataset", str(tmp_path / "clips"), "--processor", "{x"], "processor must be JSON"),
-        (["default", "--dataset", str(tmp_path / "clips"), "--processor", '{"x": 1}'], "no options"),
+        (["default", "--dataset", str(tmp_path / "clips"), "--processor", '{"x": 1}'], "x is no option of"),
         (["default", "--dataset", str(tmp_path / "clips"), "--fps", "50"], "fps is for corpora"),
     ]:
         assert main(["score", *argv, "--output-dir", str(tmp_path / "out")]) == 2

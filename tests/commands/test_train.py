@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import fields
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -39,9 +40,14 @@ from tiny import (
 
 @pytest.fixture(scope="module")
 def video():
+    """A patch slides over a blurred scene: something moves, and nothing is doubtful."""
     generator = np.random.default_rng(0)
-    face = generator.integers(0, 155, (24, 24, 3))
-    return [Image.fromarray((face + 20 * step).astype(np.uint8)) for step in range(5)]
+    scene, patch = (cv2.GaussianBlur(generator.integers(0, 256, (72, 80, 3), np.uint8), (0, 0), 2) for _ in range(2))
+    frames = np.stack([scene] * 6)
+    for step, frame in enumerate(frames):
+        moved = frame[20:50, 24 + step : 54 + step]
+        moved[:] = (moved + patch[20:50, 24:54]) // 2
+    return [Image.fromarray(frame) for frame in frames]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +181,12 @@ def test_a_dataset_that_cannot_be_opened_is_explained_in_one_line(make_clips, tm
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("mer-hf: ")
     assert str(folder) in line
-    assert {"nothing": "no corpus and no folder", "splits": "first, second"}.get(found, "no saved dataset") in line
+    expected = {
+        "nothing": "no folder, and no user/name on the Hub",
+        "a folder of other things": "holds neither metadata.csv nor a saved datasets.Dataset",
+        "splits": "first, second",
+    }
+    assert expected[found] in line
     assert not (tmp_path / "out").exists()
 
 

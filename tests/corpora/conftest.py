@@ -1,7 +1,7 @@
 import pytest
-from replicas import replicate
 
 from mer_hf.corpora import load_corpus
+from replicas import replicate
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ import sys
 
 import openpyxl
 import pytest
-from replicas import replicate
 
 from mer_hf.commands import main
 from mer_hf.corpora import CORPORA
 from mer_hf.corpora.check import check_corpus, report_lines
+from replicas import replicate
 
 
 @pytest.fixture

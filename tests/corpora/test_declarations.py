@@ -10,12 +10,12 @@ from pathlib import Path
 import openpyxl
 import pytest
 from huggingface_hub import DatasetCard
-from replicas import REPLICAS, replicate
 
 from mer_hf.corpora import CORPORA, AnnotationError, CorpusNotFoundError
 from mer_hf.corpora.check import check_corpus
 from mer_hf.corpora.licence import MARK
 from mer_hf.labels import normalize_emotion
+from replicas import REPLICAS, replicate
 
 CARDS = Path(__file__).parents[2] / "hub_cards" / "corpora"
 FIELD = [name for name in CORPORA if name != "synthetic"]

@@ -2,9 +2,9 @@ import datasets
 import numpy as np
 import pytest
 from datasets import Array3D, ClassLabel, Dataset, DatasetDict, Image, List, Value
-from replicas import replicate
 
 from mer_hf.corpora import CORPORA, LicenceError, check_publishable, licence, load_corpus
+from replicas import replicate
 
 GATED_NAMES = frozenset({"casme2"})
 

@@ -3,9 +3,9 @@ import itertools
 
 import cv2
 import openpyxl
-from replicas import replicate
 
 from mer_hf.corpora import load_corpus
+from replicas import replicate
 
 
 def digests(folder):

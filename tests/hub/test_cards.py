@@ -204,8 +204,15 @@ def test_the_metadata_has_the_scores_as_the_hub_reads_them(run_folder, results):
         for metric in SCORES
     }
     assert {(each.task_type, each.dataset_config, each.verified) for each in measured} == {
-        ("video-classification", "3class", None)
+        ("video-classification", None, None)  # saved clips have the classes they were saved with
     }
+
+
+def test_the_metadata_names_the_label_set_of_a_corpus(results, config, card_of, tmp_path):
+    results["recipe"] |= {"dataset": "casme2", "label_set": "5class"}
+    card_of(results, config)
+    _, measured = model_index_to_eval_results(metadata_load(tmp_path / "README.md")["model-index"])
+    assert {each.dataset_config for each in measured} == {"5class"}
 
 
 def test_the_recipe_runs_again_and_no_path_of_the_machine_is_told(run_folder, results, config, card_of, tmp_path):

@@ -119,7 +119,7 @@ ABOVE = {"AutoVideoProcessor": "../video_processing_rcn.RcnVideoProcessor"}
 @pytest.mark.parametrize(
     ("damage", "problem"),
     [
-        (cut, "the model does not load: SafetensorError"),
+        (cut, "the model does not load: MerHfError: the weights of "),
         (change_weights(lambda weights: weights.pop("classifier.bias")), "missing_keys classifier.bias"),
         (change_weights(lambda weights: weights.update(more=torch.zeros(1))), "unexpected_keys more"),
         (change_json("config.json", num_labels=4, id2label=None, label2id=None), "the model does not load"),

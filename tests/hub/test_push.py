@@ -269,7 +269,7 @@ def train(clips, output_dir, *options):
 
 
 def test_a_run_pushes_its_model_once_at_the_end(hub, client, clips, tmp_path):
-    options = ["--hub_model_id=alice/run", "--hub_private_repo=true", "--save_strategy=epoch"]
+    options = ["--hub_model_id=alice/run", "--hub_private_repo=true"]
     answer = client.mer_hf(*train(clips, tmp_path / "run", *options), f"--hub_token={ALICE}")
     assert answer.value == 0
     assert len(requested(hub, "POST", "/api/repos/create")) == 1
@@ -279,18 +279,17 @@ def test_a_run_pushes_its_model_once_at_the_end(hub, client, clips, tmp_path):
     assert PARTS <= set(there) <= PARTS | {"README.md", "results.json", ".gitattributes"}
     assert there["model.safetensors"] == (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     written = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
-    assert any(path.name == "training_args.bin" for path in written)
+    assert {"results.json", "predictions.csv"} <= {path.name for path in written}
     assert not [path for path in written if ALICE.encode() in path.read_bytes()]
     # where the model goes makes it no other run
-    options = ["--hub_model_id=alice/x", "--save_strategy=epoch"]
-    again = client.mer_hf(*train(clips, tmp_path / "run", *options), token=ALICE)
+    again = client.mer_hf(*train(clips, tmp_path / "run", "--hub_model_id=alice/x"), token=ALICE)
     assert again.value == 0 and "alice/x/commit" in again.out
 
 
 @pytest.mark.parametrize(
     ("options", "token", "expected"),
     [
-        ([], ALICE, "--hub_model_id USER/NAME"),
+        ([], ALICE, "push_to_hub needs to know where: hub_model_id USER/NAME"),
         (["--hub_model_id=alice/late"], "hf_wrong", "does not accept the token"),
         (["--hub_model_id=alice/late"], None, "nobody is logged in"),
         (["--hub_model_id=late"], ALICE, "no name on the Hub"),

@@ -178,7 +178,7 @@ def test_a_video_has_the_label_that_the_pipeline_gives_it(browser, app, videos, 
     sizes = page.until(lambda: page.seen("[data-testid=matplotlib] img", "[element.naturalWidth, element.clientWidth]"))
     assert len(sizes) == 4
     assert np.min(sizes) > 200
-    assert "Nothing is wrong with the face." in page.seen("body")[0]
+    assert "Nothing is wrong with the clip." in page.seen("body")[0]
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in fetched if not name.startswith((app, "data:", "blob:"))] == []
 

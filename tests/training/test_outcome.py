@@ -178,6 +178,19 @@ def test_a_record_holds_the_recipe_and_what_differs_from_the_defaults(tmp_path):
     json.dumps(record)
 
 
+@pytest.mark.parametrize(
+    ("options", "label_set"),
+    [
+        ({"dataset": "casme2"}, "3class"),
+        ({"dataset": "casme2", "label_set": "5class"}, "5class"),
+        ({"dataset": "some/clips"}, None),
+        ({"dataset": "some/clips", "label_set": "native"}, "native"),
+    ],
+)
+def test_a_record_names_the_label_set_of_a_corpus(tmp_path, options, label_set):
+    assert recipe_record(*recipe_of(tmp_path, **options))["label_set"] == label_set
+
+
 def test_counts_are_of_clips_subjects_classes_and_corpora(make_clips):
     record = data_record(make_clips("flow", subjects=("a", "b")).select(range(4)))
     assert record["counts"] == {

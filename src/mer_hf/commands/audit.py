@@ -10,7 +10,6 @@ from mer_hf.errors import MerHfError
 if TYPE_CHECKING:
     from mer_hf.evaluation.audit import Audit
 
-HELP = "find what leaks in a dataset or in a run"
 DESCRIPTION = """\
 Look for what makes a score too good: nearly the same clip under two subjects or two names, one subject in two
 spellings, people who are in several corpora, clips that lie in another clip's interval, a class that one

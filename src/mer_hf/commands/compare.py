@@ -6,7 +6,6 @@ from pathlib import Path
 
 from mer_hf.errors import MerHfError
 
-HELP = "compare systems by their predictions of the same clips"
 DESCRIPTION = """\
 Print by how much UF1, UAR and accuracy of each pair of systems differ, with 95 % intervals over resampled
 subjects and seeds, Holm's correction where there are several pairs, the clips on which they disagree each

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
         for name in parcel.files:
             print(f"{(parcel.folder / name).stat().st_size:>12,}  {name}")
     if "README.md" not in parcel.files:
-        print(f"{parcel.folder} has no README.md: the model goes without a card")
+        print(f"{parcel.folder} has no README.md: its card is written from config.json, unless the repository has one")
     for name, reason in parcel.left_out.items():
         print(f"{name} stays: {reason}")
     if arguments.dry_run:

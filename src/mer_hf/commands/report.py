@@ -5,7 +5,6 @@ from pathlib import Path
 
 from mer_hf.errors import MerHfError
 
-HELP = "write a page about runs that opens in any browser"
 DESCRIPTION = """\
 Write one self-contained HTML page: scores with intervals, differences between runs, published figures of the
 same protocol, confusion, scores by corpus, subject, emotion and any column, calibration, what abstaining

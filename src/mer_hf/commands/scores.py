@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-HELP = "score a table of predictions, or of spotted intervals"
 DESCRIPTION = """\
 Print UF1, UAR, accuracy and the confusion matrix of a predictions.csv: of each fold, of all clips together
 (the counts of all folds pooled, as MEGC 2019 asks), of each corpus, and of each seed with the mean over

@@ -19,6 +19,7 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import TrainingArguments
 
+from mer_hf.data import default_label_set
 from mer_hf.evaluation.summary import Summary
 from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
@@ -198,11 +199,15 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
 
 
 def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, object]:
-    """The recipe, the seed, and the training arguments that differ from their defaults, but where the model goes."""
+    """The recipe, the seed, and the training arguments that differ from their defaults, but where the model goes.
+
+    The label set of a corpus is named even where the recipe does not: by it a run finds its published protocol.
+    """
     default = TrainingArguments(output_dir=arguments.output_dir).to_dict()
     changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
     changed = {name: value for name, value in changed.items() if not name.startswith(("hub_", "push_to_hub"))}
-    return {**asdict(recipe), "seed": arguments.seed, **changed}
+    label_set = recipe.label_set or default_label_set(recipe.dataset)
+    return {**asdict(recipe), "label_set": label_set, "seed": arguments.seed, **changed}
 
 
 def data_record(dataset: Dataset) -> Record:
