@@ -267,18 +267,15 @@ def stream_video(
     Args:
         source: One video in any form that `as_batch` lists. Arrays and tensors are uint8; the pictures of a list or
             folder are equally large. Grey becomes RGB by repetition where colour is wanted; alpha is dropped.
-        fps: Frames per second. Where it is given it replaces the times of the container, for the files of high-speed
-            cameras are often written at 25 or 30. Without it, arrays and lists are taken at `DEFAULT_FPS`.
+        fps: Frames per second, in place of the container's times; without it, arrays and lists have `DEFAULT_FPS`.
         grey: Whether luma is wanted, which is faster; of a video file it is that of the file, without a way over RGB.
         start, end: Seconds from the first frame of the video: only what lies between them is given.
         most: How many frames are wanted at most; a video of more is refused, at once where its header says so.
         budget: What a frame, and a file that must be held, may ask of the machine.
-        problems: Where what was noticed is put, in words, when the stream ends: damage, gaps, interlacing, an early
-            end. Without it, these are warnings.
+        problems: Where damage, gaps, interlacing or an early end are put in words; without it, these are warnings.
 
     Yields:
-        The frame, (H, W, 3) uint8 RGB, or (H, W) uint8 with `grey`; and its time, seconds from the first frame that is
-        given, later than that of the frame before.
+        The frame, (H, W, 3) uint8 RGB, or (H, W) with `grey`; and its time, seconds from the first frame that is given.
 
     Raises:
         VideoError: there is nothing to read, no frame of it can be decoded, the frames differ in size, or they are

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ from .errors_rcn import MerHfError
 from .events_rcn import EventDecoder, SpottedEvent
 from .faces_rcn import FOLDER, crop_matrix, warp
 from .motion_rcn import PAIR_SECONDS, pair_field, residual_motion
+from .sources_rcn import VideoSource
 from .spotting_rcn import OUTPUTS, RcnForSpotting, SpottingState, moment_input
 from .tracking_rcn import FaceTracker, FaceView
 
@@ -36,6 +37,9 @@ SHORTEST_SPAN = 0.5  # seconds; what is shorter is not worth a line
 LONGEST_GAP = 0.25  # seconds between two frames over which a face can be said to have been watched
 TICK = 1e-6  # seconds that rounding makes of nothing
 SPEECH, BLINK = OUTPUTS.index("speech"), OUTPUTS.index("blink")
+
+Event: TypeAlias = dict[str, Any]
+"""An event of a video by name, as the pipeline's docstring lists; or a span that could not be watched."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +127,18 @@ class MicroExpressionSpottingPipeline(Pipeline):
         results = super().__call__(sources, **kwargs)
         return results[0] if is_one else results
 
-    def preprocess(self, source: Any) -> dict[str, Any]:
+    def preprocess(self, source: VideoSource) -> dict[str, object]:
         """A video, as it is: nothing of it is decoded before it is wanted."""
         return {"source": source}
 
     def _forward(self, model_inputs: dict[str, Any], **options: Any) -> dict[str, Any]:
         return {"events": list(self.stream(model_inputs["source"], **options))}
 
-    def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
+    def postprocess(self, model_outputs: dict[str, list[Event]]) -> list[Event]:
         """Events by their start."""
         return sorted(model_outputs["events"], key=lambda event: event["start"])
 
-    def stream(self, source: Any, fps: float | None = None, threshold: float | None = None) -> Iterator[dict[str, Any]]:
+    def stream(self, source: VideoSource, fps: float | None = None, threshold: float | None = None) -> Iterator[Event]:
         """Find events as the video comes.
 
         Args:
@@ -205,7 +209,7 @@ class _Session:
         self.ticks = 0  # moments that are over
         self.start: float | None = None
 
-    def take(self, frame: np.ndarray, seconds: float) -> Iterator[dict[str, Any]]:
+    def take(self, frame: np.ndarray, seconds: float) -> Iterator[Event]:
         """Take a frame: the moments before it are complete."""
         if self.start is None:
             self.start = seconds
@@ -222,7 +226,7 @@ class _Session:
         while self.kept[0].seconds < seconds - KEPT_SECONDS:
             self.kept.popleft()
 
-    def finish(self) -> Iterator[dict[str, Any]]:
+    def finish(self) -> Iterator[Event]:
         """The video is over."""
         if not self.kept:
             return
@@ -232,7 +236,7 @@ class _Session:
         for face in list(self.spans):
             yield from self._close_span(face, end)
 
-    def _moments(self, until: float) -> Iterator[dict[str, Any]]:
+    def _moments(self, until: float) -> Iterator[Event]:
         """The moments up to a time, which the last frame shows."""
         while (now := self.start + self.ticks / self.model.config.rate) <= until + TICK / 2:
             yield from self._moment(now)
@@ -246,7 +250,7 @@ class _Session:
         rate = count / (seconds - self.kept[-count].seconds)
         return "" if rate >= SLOWEST else f"{rate:.0f} frames a second; at least 20 show a micro-expression"
 
-    def _moment(self, seconds: float) -> Iterator[dict[str, Any]]:
+    def _moment(self, seconds: float) -> Iterator[Event]:
         """Watch every face over the pair of frames that ends with the last one."""
         now, before = self.kept[-1], seconds - PAIR_SECONDS + TICK
         earlier = next((seen for seen in reversed(self.kept) if seen.seconds <= before), None)
@@ -260,7 +264,7 @@ class _Session:
             yield from self._look(number, watch, pair_field(earlier.frame, now.frame, now.views[number].face_to_frame))
 
     @torch.inference_mode()
-    def _look(self, number: int, watch: _Watch, motion: np.ndarray | None) -> list[dict[str, Any]]:
+    def _look(self, number: int, watch: _Watch, motion: np.ndarray | None) -> list[Event]:
         """Take the motion of a moment, or none where there are no more; the events that are over."""
         if motion is None:
             inputs = torch.zeros(1, 0, self.model.config.num_channels, *self.model.config.image_size)
@@ -331,13 +335,13 @@ class _Session:
             "flags": [],
         }
 
-    def _end_watches(self, numbers: list[int]) -> Iterator[dict[str, Any]]:
+    def _end_watches(self, numbers: list[int]) -> Iterator[Event]:
         for number in numbers:
             yield from self._look(number, self.watches.pop(number), None)
 
     # --- what could not be watched ---
 
-    def _note(self, reasons: dict[int, str], now: _Seen) -> Iterator[dict[str, Any]]:
+    def _note(self, reasons: dict[int, str], now: _Seen) -> Iterator[Event]:
         """Open, go on with and close the spans of faces that cannot be watched, or of no face at all."""
         current: dict[int | None, str] = {number: reason for number, reason in reasons.items() if reason}
         if not reasons:
@@ -347,7 +351,7 @@ class _Session:
         for face, reason in current.items():
             self.spans.setdefault(face, (now.seconds, reason))
 
-    def _close_span(self, face: int | None, end: float) -> Iterator[dict[str, Any]]:
+    def _close_span(self, face: int | None, end: float) -> Iterator[Event]:
         start, reason = self.spans.pop(face)
         if end - start >= SHORTEST_SPAN:
             names = ("apex", "score", "parts", "label", "label_score", "action_units")
