@@ -278,7 +278,7 @@ def by_corpus(results: Results) -> dict[str, Scored]:
     """
     recipe = results.get("recipe", Recipe())
     kind: Literal["ensemble", "pooled"] = "ensemble" if recipe.get("average_seeds") else "pooled"
-    scored = results.get(kind, ScoredByCorpus())
+    scored = results.get("headline") or results.get(kind, ScoredByCorpus())
     corpora = scored.get("per_corpus", {})
     if scored and len(corpora) < 2:
         return {recipe.get("dataset", "all"): scored}
