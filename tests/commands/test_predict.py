@@ -45,9 +45,11 @@ def test_predict_prints_a_table_or_json(model, clip, capsys):
     assert main(["predict", str(clip), "--model", str(model), "--top-k", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(clip)
-    assert [line.split() for line in lines[1:]] == [
+    assert [line.split() for line in lines[1:3]] == [
         [item["label"], f"{item['score']:.4f}"] for item in answer["labels"][:2]
     ]
+    assert "the picture jumps" in answer["problems"][0]  # frames of noise
+    assert lines[3:] == [f"  doubtful: {text}" for text in answer["problems"]]
 
 
 def test_predict_takes_the_model_in_the_package_where_none_is_named(clip, capsys):
@@ -58,11 +60,11 @@ def test_predict_takes_the_model_in_the_package_where_none_is_named(clip, capsys
 
 def test_predict_takes_images_as_the_frames_of_one_video(model, clip, capsys):
     main(["predict", str(clip), "--model", str(model), "--json"])
-    expected = json.loads(capsys.readouterr().out)["labels"]
+    expected = json.loads(capsys.readouterr().out)
     images = [str(clip.with_name(f"img{index}.png")) for index in range(6)]
     assert main(["predict", *images, "--model", str(model), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer == {"video": f"{images[0]} ... {images[-1]}", "labels": expected}
+    assert answer == {**expected, "video": f"{images[0]} ... {images[-1]}"}
 
 
 def test_predict_explains_a_bad_video_and_still_answers_for_the_others(model, clip, tmp_path, capsys):
@@ -71,14 +73,16 @@ def test_predict_explains_a_bad_video_and_still_answers_for_the_others(model, cl
     missing = tmp_path / "missing.mp4"
     assert main(["predict", str(bad), str(clip), str(missing), "--model", str(model), "--json"]) == 2
     printed = capsys.readouterr()
-    assert [json.loads(line)["video"] for line in printed.out.splitlines()] == [str(clip)]
-    errors = [json.loads(line) for line in printed.err.splitlines() if line.startswith("{")]
-    assert [error["video"] for error in errors] == [str(bad), str(missing)]
-    assert f"{missing} does not exist" in errors[1]["error"]
+    answers = [json.loads(line) for line in printed.out.splitlines()]
+    assert [answer["video"] for answer in answers] == [str(bad), str(clip), str(missing)]
+    assert ["error" in answer for answer in answers] == [True, False, True]
+    assert f"{missing} does not exist" in answers[2]["error"]
+    lines = [line for line in printed.err.splitlines() if line.startswith("mer-hf: ")]
+    assert lines == [f"mer-hf: {answers[0]['error']}", f"mer-hf: {answers[2]['error']}"]
     assert main(["predict", str(bad), str(clip), "--model", str(model)]) == 2
     printed = capsys.readouterr()
     assert printed.out.splitlines()[0] == str(clip)
-    assert [line for line in printed.err.splitlines() if line.startswith(f"{bad}: ")]
+    assert [line for line in printed.err.splitlines() if line.startswith("mer-hf: ") and str(bad) in line]
 
 
 def test_predict_explains_wrong_options(model, clip, tmp_path, capsys):

@@ -239,15 +239,19 @@ def test_flow_is_measured_as_asked(method):
 
 
 def test_a_fast_and_a_slow_camera_give_nearly_the_same_input(monkeypatch):
+    """How nearly depends on the face: flow is noise where skin has no texture. So several faces are looked at."""
     monkeypatch.setattr(rendering, "NOISE", (0.5, 0.5))
-    options = {**GEOMETRIC, "crop_size": {"height": 128, "width": 128}}
-    pictures = []
-    for fps in (200.0, 50.0):
-        clip = render_clip(subject=3, clip=0, emotion_class="surprise", fps=fps)
+    processor = RcnVideoProcessor(**{**GEOMETRIC, "crop_size": {"height": 128, "width": 128}})
+
+    def motion(subject, fps):
+        clip = render_clip(subject=subject, clip=0, emotion_class="surprise", fps=fps)
         seen = Video(clip.frames, np.arange(len(clip.frames)) / fps)
-        pictures.append(RcnVideoProcessor(**options)([seen], apex=clip.apex)["pixel_values_videos"][0, 0])
-    similarity = torch.cosine_similarity(*(picture[:2].flatten() for picture in pictures), dim=0)
-    assert similarity > 0.75
+        return processor([seen], apex=clip.apex)["pixel_values_videos"][0, 0, :2].flatten()
+
+    fast, slow = (torch.stack([motion(subject, fps) for subject in range(5)]) for fps in (200.0, 50.0))
+    similar = torch.cosine_similarity(fast[:, None], slow[None], dim=2)
+    assert similar.diagonal().mean() > 0.6
+    assert (similar.argmax(1) == torch.arange(5)).all()  # nobody's motion is more like somebody else's
 
 
 @pytest.mark.parametrize(
@@ -319,7 +323,7 @@ def test_a_clip_that_is_longer_than_an_expression_is_told_and_refused_by_option(
     with pytest.raises(VideoError, match="the clip lasts"):
         doubtful(slow, clip_problems="raise")
     with pytest.warns(UserWarning, match="the clip lasts|the motion takes"):
-        RcnVideoProcessor(**GEOMETRIC)(slow, fps=15)
+        RcnVideoProcessor(**{**GEOMETRIC, "crop_size": 128})(slow, fps=15)
 
 
 def test_a_hole_and_a_cut_are_told(face):
