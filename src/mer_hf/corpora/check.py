@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import NotRequired, TypedDict
 
 from mer_hf.corpora import CORPORA, find_corpus
 from mer_hf.corpora.builder import CorpusBuilder
@@ -10,20 +10,80 @@ from mer_hf.corpora.declaration import Counts
 from mer_hf.corpora.errors import MerDataError
 from mer_hf.corpora.reading import DataDir, Problem, Reading, class_counts, expected_counts
 
-Report: TypeAlias = dict[str, Any]
-"""What can be written as JSON."""
+
+class Release(TypedDict):
+    """What a release is said to hold."""
+
+    release: str
+    clips: int
+    subjects: int | None
+    classes: NotRequired[dict[str, int]]
 
 
-def describe_corpora() -> list[Report]:
+class Description(TypedDict):
+    """What is declared of a corpus; ready for JSON."""
+
+    corpus: str
+    title: str
+    releases: list[Release]
+    fps: float
+    resolution: list[int]
+    label_sets: dict[str, list[str]]
+    licence: str
+    request: str
+    homepage: str
+    citation: str
+    tree: str
+
+
+class Clips(TypedDict):
+    """Numbers of clips."""
+
+    in_sheet: int
+    on_disk: int
+    expected: int | None
+
+
+class Class(TypedDict):
+    """The clips of a class."""
+
+    clips: int
+    expected: int | None
+
+
+class Subjects(TypedDict):
+    """The people of a copy, and the clips of each."""
+
+    found: int
+    expected: int | None
+    clips: dict[str, int]
+
+
+class Report(TypedDict):
+    """What `check_corpus` says of a copy; ready for JSON."""
+
+    corpus: str
+    title: str
+    data_dir: str
+    sources: list[str]
+    nearest_release: str | None
+    clips: Clips
+    classes: dict[str, Class]
+    subjects: Subjects
+    label_sets: dict[str, dict[str, int]]
+    left_out: dict[str, int]
+    corrections: list[dict[str, str]]
+    notes: list[str]
+    problems: list[dict[str, str]]
+
+
+def describe_corpora() -> list[Description]:
     """What is declared of every corpus."""
     return [
         {
             "corpus": corpus.corpus,
             "title": corpus.title,
-            "releases": [
-                {"release": counts.release, "clips": counts.clips, "subjects": counts.subjects, **_classes(counts)}
-                for counts in corpus.counts
-            ],
+            "releases": [_release(counts) for counts in corpus.counts],
             "fps": corpus.fps,
             "resolution": list(corpus.resolution),
             "label_sets": {name: corpus.labels(name).class_names for name in _label_sets(corpus)},
@@ -37,8 +97,11 @@ def describe_corpora() -> list[Report]:
     ]
 
 
-def _classes(counts: Counts) -> dict[str, dict[str, int]]:
-    return {"classes": dict(counts.classes)} if counts.classes else {}
+def _release(counts: Counts) -> Release:
+    release: Release = {"release": counts.release, "clips": counts.clips, "subjects": counts.subjects}
+    if counts.classes:
+        release["classes"] = dict(counts.classes)
+    return release
 
 
 def _label_sets(corpus: type[CorpusBuilder]) -> list[str]:
@@ -70,6 +133,12 @@ def check_corpus(name: str, data_dir: DataDir, corrections: bool = True) -> Repo
     expected = expected_counts(corpus, annotations)
     classes = class_counts(corpus, annotations, expected.label_set if expected else "native")
     unclassed = len(annotations) - classes.total()
+    found: dict[str, Class] = {
+        name: {"clips": clips, "expected": expected.classes.get(name) if expected else None}
+        for name, clips in classes.items()
+    }
+    if unclassed:
+        found["several emotions"] = {"clips": unclassed, "expected": None}
     return {
         "corpus": name,
         "title": corpus.title,
@@ -81,11 +150,7 @@ def check_corpus(name: str, data_dir: DataDir, corrections: bool = True) -> Repo
             "on_disk": len(reading.clips),
             "expected": expected and expected.clips,
         },
-        "classes": {
-            name: {"clips": clips, "expected": expected.classes.get(name) if expected else None}
-            for name, clips in classes.items()
-        }
-        | ({"several emotions": {"clips": unclassed, "expected": None}} if unclassed else {}),
+        "classes": found,
         "subjects": {
             "found": len({annotation.subject for annotation in annotations}),
             "expected": expected and expected.subjects,
@@ -106,7 +171,7 @@ def check_corpus(name: str, data_dir: DataDir, corrections: bool = True) -> Repo
 # --- as text ----------------------------------------------------------------------------------------------------------
 
 
-def description_lines(corpus: Report) -> list[str]:
+def description_lines(corpus: Description) -> list[str]:
     """One of `describe_corpora` for a reader."""
     width, height = corpus["resolution"]
     lines = [f"{corpus['corpus']}: {corpus['title']}, {width}x{height}, {corpus['fps']:g} frames a second"]
@@ -146,7 +211,7 @@ def report_lines(report: Report) -> list[str]:
     return [line.encode(errors="backslashreplace").decode() for line in lines]
 
 
-def _of(found: Report) -> str:
+def _of(found: Clips | Class | Subjects) -> str:
     return "" if found["expected"] is None else f", {found['expected']} expected"
 
 

@@ -204,7 +204,7 @@ class CheckedConfig(PreTrainedConfig):
             raise MerHfError(f"the configuration of {pretrained_model_name_or_path}: {_reason(error)}") from error
 
     @classmethod
-    def from_dict(cls, config_dict: dict[str, Any], **kwargs: object) -> Self:
+    def from_dict(cls, config_dict: dict[str, object], **kwargs: object) -> Self:
         """A configuration of what a file says; what a configuration cannot say is left out, with a warning.
 
         Raises:
@@ -217,14 +217,14 @@ class CheckedConfig(PreTrainedConfig):
             raise MerHfError(f"{where}{_reason(error)}") from error
 
     @classmethod
-    def _allowed(cls, config_dict: dict[str, Any]) -> dict[str, Any]:
+    def _allowed(cls, config_dict: dict[str, object]) -> dict[str, Any]:
         """What of a file is read: no field that only transformers' other models have, no wish for timm's weights."""
         if not isinstance(config_dict, dict) or config_dict.get("model_type", cls.model_type) != cls.model_type:
             raise MerHfError(f"it is no table with model_type {cls.model_type!r}")
         names = {field.name for field in fields(cls)} | _FROM_FILE
         if unknown := sorted(set(map(str, config_dict)) - names):
             logger.warning("a configuration has no fields %s, which are left out", _shown(unknown))
-        allowed = copy.deepcopy({name: value for name, value in config_dict.items() if name in names})
+        allowed: dict[str, Any] = copy.deepcopy({name: value for name, value in config_dict.items() if name in names})
         for name in ("auto_map", "custom_pipelines"):
             if not isinstance(allowed.get(name, {}), dict):
                 raise MerHfError(f"{name} must be a table of classes, got {_shown(allowed[name])}")

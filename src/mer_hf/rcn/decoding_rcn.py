@@ -105,6 +105,10 @@ class _Wanted:
     most: int | None
     budget: Budget
 
+    def part(self) -> str:
+        """What part of the video is wanted, in words."""
+        return f"from {self.start:g} s" + (f" to {self.end:g} s" if self.end is not None else " on")
+
     def check_length(self, total: float, rate: float) -> None:
         """Refuse what is longer than wanted, by the count of frames in a header, 0 without one, and their rate."""
         clock = self.fps or rate
@@ -272,14 +276,13 @@ def stream_video(
         start, end: Seconds from the first frame of the video: only what lies between them is given.
         most: How many frames are wanted at most; a video of more is refused, at once where its header says so.
         budget: What a frame, and a file that must be held, may ask of the machine.
-        problems: Where damage, gaps, interlacing or an early end are put in words; without it, these are warnings.
+        problems: Where what was noticed (damage, gaps, interlacing, an early end) is put in words at the end.
 
     Yields:
-        The frame, (H, W, 3) uint8 RGB, or (H, W) with `grey`; and its time, seconds from the first frame that is given.
+        The frame, (H, W, 3) or, grey, (H, W) uint8; and its time, seconds from the first that is given, ever later.
 
     Raises:
-        VideoError: there is nothing to read, no frame of it can be decoded, the frames differ in size, or they are
-            larger or more than allowed.
+        VideoError: nothing can be read or decoded, or the frames differ in size, or are larger or more than allowed.
 
     Warns:
         UserWarning: for what was noticed, where `problems` is not given.
@@ -301,8 +304,7 @@ def stream_video(
         else:
             log.ended = True
         if first is None:
-            until = f" to {end:g} s" if end is not None else " on"
-            raise VideoError(f"{wanted.name} has no frame from {wanted.start:g} s{until}")
+            raise VideoError(f"{wanted.name} has no frame {wanted.part()}")
     found = log.problems()
     if problems is not None:
         problems += found

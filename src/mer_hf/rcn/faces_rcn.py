@@ -510,7 +510,7 @@ def align_clip(
     Raises:
         FaceError: no face, or another of comparable size; it is too small, cut off by the border, or moves too far.
         VideoError: there are no frames, or not of one shape, or not of the above.
-        MerHfError, OSError: for another argument outside of the above; for a model that is missing or altered.
+        MerHfError, OSError: for any other argument outside of the above; if a model is missing or altered.
     """
     if align not in ALIGNMENTS or problems not in PROBLEMS:
         raise MerHfError(f"align is mesh, box or none, got {align!r}; problems is raise or flag, got {problems!r}")

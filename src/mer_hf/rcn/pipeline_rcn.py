@@ -32,6 +32,23 @@ class _Numbered:
     name: str
 
 
+class Prepared(TypedDict):
+    """A video, or a batch of them, before the model: the inputs, and what is wrong with each."""
+
+    pixel_values_videos: torch.Tensor
+    problems: list[list[str] | None]
+    failure: list[MerHfError | None]
+
+
+class Predicted(TypedDict):
+    """The same after the model."""
+
+    logits: torch.Tensor
+    action_unit_logits: torch.Tensor | None
+    problems: list[list[str] | None]
+    failure: list[MerHfError | None]
+
+
 class Label(TypedDict):
     """A label of a video; `problems` and `action_units` where the pipeline says that they come."""
 
@@ -158,7 +175,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
         start: float | None = None,
         end: float | None = None,
         **options: object,
-    ) -> dict[str, object]:
+    ) -> Prepared:
         """One video in any form -> `pixel_values_videos`, (1, T, C, H, W), and what is wrong with it.
 
         `problems` is [None] where there is nothing to say; `failure` is [error], beside an empty input, where the video
@@ -180,14 +197,18 @@ class MicroExpressionClassificationPipeline(Pipeline):
             problems = None
         return {"pixel_values_videos": pixels, "problems": [problems], "failure": [None]}
 
-    def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
-        beside = {name: model_inputs.pop(name) for name in ("problems", "failure")}
-        outputs = self.model(**model_inputs)
-        return {"logits": outputs.logits, "action_unit_logits": outputs.get("action_unit_logits"), **beside}
+    def _forward(self, model_inputs: Prepared) -> Predicted:
+        outputs = self.model(model_inputs["pixel_values_videos"])
+        return {
+            "logits": outputs.logits,
+            "action_unit_logits": outputs.get("action_unit_logits"),
+            "problems": model_inputs["problems"],
+            "failure": model_inputs["failure"],
+        }
 
     def postprocess(
         self,
-        outputs: dict[str, Any],
+        outputs: Predicted,
         top_k: int | None = None,
         return_action_units: bool = False,
         on_error: str = "raise",
@@ -200,7 +221,7 @@ class MicroExpressionClassificationPipeline(Pipeline):
             return failure
         scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
         beside: dict[str, Any] = {} if problems is None else {"problems": problems}
-        if return_action_units:
+        if return_action_units and outputs["action_unit_logits"] is not None:
             probabilities = outputs["action_unit_logits"][0].double().sigmoid().tolist()
             units = self.model.config.action_units or ()
             beside["action_units"] = {f"AU{unit}": p for unit, p in zip(units, probabilities, strict=True)}
