@@ -235,6 +235,17 @@ answer = [pipeline(task, model=name, device="cpu")(frames) for name in (saved, "
         assert "video_processing_rcn.py" in hub.files(repo_id)
 
 
+def test_from_python_a_folder_is_pushed_by_its_name(hub, client, folder):
+    program = """
+import mer_hf
+pushed = mer_hf.push(str(folder), "alice/python")
+answer = [pushed.is_new, pushed.url]
+"""
+    is_new, url = client.run(program, ALICE, folder=folder).value
+    assert is_new and "alice/python" in url
+    assert "model.safetensors" in hub.files("alice/python")
+
+
 def test_a_model_in_memory_goes_as_its_folder_does(hub, client, saved):
     program = """
 from mer_hf import open_model

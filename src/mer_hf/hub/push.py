@@ -33,7 +33,7 @@ class Pushed:
 
 
 def push(
-    parcel: Parcel,
+    folder: Parcel | str | Path,
     repo_id: str,
     private: bool = False,
     revision: str | None = None,
@@ -48,7 +48,7 @@ def push(
     configuration.
 
     Args:
-        parcel: as `pack` makes it.
+        folder: the output folder of a run, what `pipe.save_pretrained` wrote, or what `pack` makes of one.
         repo_id: `user/name`.
         private: make the repository a private one.
         revision: branch, created where it does not exist; main by default.
@@ -60,6 +60,7 @@ def push(
             and for a private push into a public repository.
         CardError: where a card cannot be written.
     """
+    parcel = folder if isinstance(folder, Parcel) else pack(folder)
     check_whole(parcel)
     files: dict[str, Path | bytes] = {name: parcel.folder / name for name in parcel.files}
     written = {} if CARD in files else {CARD: card_text(parcel.folder).encode()}
