@@ -72,8 +72,22 @@ def save_with_card(
 
 # --- what of a folder goes to the Hub ---
 
-CODE = {path.name: path for path in sorted((Path(__file__).parents[1] / "rcn").glob("*_rcn.py"))}
-"""The code files that travel with every model, and where they lie."""
+
+def _with_siblings(*names: str) -> dict[str, Path]:
+    """Files of the Hub room by name, and those that they import, as transformers finds them when it saves a model."""
+    files: dict[str, Path] = {}
+    waiting = [*names]
+    while waiting:
+        name = waiting.pop()
+        path = FOLDER / f"{name}.py"
+        if path.name not in files:
+            files[path.name] = path
+            waiting += re.findall(r"^\s*from \.(\w+) import", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return dict(sorted(files.items()))
+
+
+CODE = _with_siblings("configuration_rcn", "modeling_rcn", "video_processing_rcn", "pipeline_rcn")
+"""The code files that travel with every model that names clips, and where they lie."""
 CONFIGS = ("config.json", "video_preprocessor_config.json")
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
