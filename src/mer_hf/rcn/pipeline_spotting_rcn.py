@@ -8,10 +8,10 @@ Nothing is kept but the last seconds, so memory does not grow with the video.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import cv2
 import numpy as np
@@ -22,10 +22,12 @@ from .decoding_rcn import DEFAULT_FPS, VideoError, as_batch, stream_video
 from .errors_rcn import MerHfError
 from .events_rcn import EventDecoder, SpottedEvent
 from .faces_rcn import FOLDER, crop_matrix, warp
+from .modeling_rcn import RcnForVideoClassification
 from .motion_rcn import PAIR_SECONDS, pair_field, residual_motion
 from .sources_rcn import VideoSource
 from .spotting_rcn import OUTPUTS, RcnForSpotting, SpottingState, moment_input
 from .tracking_rcn import FaceTracker, FaceView
+from .video_processing_rcn import RcnVideoProcessor
 
 TASK = "micro-expression-spotting"
 KEPT_SECONDS = 3.5  # of frames: from the onset of an expression until it is certain
@@ -81,7 +83,7 @@ class MicroExpressionSpottingPipeline(Pipeline):
     _load_feature_extractor = False
     _load_tokenizer = False
 
-    def __init__(self, *args: Any, classifier: Any = "default", **kwargs: Any) -> None:
+    def __init__(self, *args: object, classifier: Pipeline | str | None = "default", **kwargs: object) -> None:
         """Take what `transformers.Pipeline` takes, and who names the events.
 
         Args:
@@ -89,7 +91,9 @@ class MicroExpressionSpottingPipeline(Pipeline):
             classifier: a pipeline "micro-expression-classification", or the folder or name of its model; by default the
                 model in mer_hf. None: events have no labels.
         """
-        super().__init__(*args, **kwargs)
+        given: list[Any] = [*args]
+        options: dict[str, Any] = kwargs
+        super().__init__(*given, **options)
         if not isinstance(self.model, RcnForSpotting):
             raise MerHfError(
                 f"{TASK} needs a network that finds events, such as the one in mer_hf; "
@@ -109,7 +113,9 @@ class MicroExpressionSpottingPipeline(Pipeline):
         given = {"fps": fps, "threshold": threshold}
         return {}, {name: value for name, value in given.items() if value is not None}, {}
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(
+        self, inputs: VideoSource | Sequence[VideoSource], **kwargs: object
+    ) -> list[Event] | list[list[Event]]:
         """Find the events of one video or several.
 
         Args:
@@ -312,7 +318,8 @@ class _Session:
         clip = [seen for seen in self.kept if onset - 1e-6 <= seen.seconds <= apex + 1e-6 and number in seen.views]
         if len(clip) < 2:
             return {**nothing, "flags": ["too few frames for a label"]}
-        model, processor = self.spot.classifier.model, self.spot.classifier.video_processor
+        model = cast(RcnForVideoClassification, self.spot.classifier.model)
+        processor = cast(RcnVideoProcessor, self.spot.classifier.video_processor)
         size = processor.crop_size if processor.connectivity == "geometric" else processor.size
         side = max(size["height"], size["width"])
         place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
@@ -329,7 +336,7 @@ class _Session:
             told = outputs.action_unit_logits[0].double().sigmoid().tolist()
             units = {f"AU{unit}": round(p, 4) for unit, p in zip(model.config.action_units, told, strict=True)}
         return {
-            "label": model.config.id2label[best],
+            "label": model.config.class_names()[best],
             "label_score": round(float(scores[best]), 4),
             "action_units": {unit: p for unit, p in units.items() if p >= SHOWN_UNIT},
             "flags": [],
