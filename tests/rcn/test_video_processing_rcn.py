@@ -395,6 +395,7 @@ WRONG = [
     {"size": {"height": 4.5, "width": 4}},
     {"crop_size": 8},
     {"num_frames": 0},
+    {"num_frames": 1e308},
     {"num_frames": "4"},
     {"num_frames": None},
     {"num_channels": "3"},

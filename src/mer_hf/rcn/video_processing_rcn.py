@@ -274,8 +274,9 @@ class RcnVideoProcessor(BaseVideoProcessor):
         if self.num_channels not in CHANNELS[self.connectivity] or isinstance(self.num_channels, bool):
             known = CHANNELS[self.connectivity]
             raise MerHfError(f"num_channels: {self.connectivity} takes {known} channels, got {self.num_channels!r}")
-        if not _is_number(self.num_frames, 1, float("inf")) or int(self.num_frames) != self.num_frames:
-            raise MerHfError(f"num_frames must be a whole number of 1 or more, got {self.num_frames!r}")
+        if not _is_number(self.num_frames, 1, 2**31) or int(self.num_frames) != self.num_frames:
+            raise MerHfError(f"num_frames must be a whole number of 1 or more, to {2**31}, got {self.num_frames!r}")
+        self.num_frames = int(self.num_frames)  # a file may hold 8.0
         for name, (lowest, highest) in LIMITS.items():
             if not _is_number(getattr(self, name), lowest, highest):
                 raise MerHfError(
