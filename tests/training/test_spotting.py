@@ -60,7 +60,7 @@ def test_norms_keep_their_statistics_in_the_second_half():
 
 @pytest.mark.slow
 def test_a_small_network_learns_to_find_plain_expressions():
-    model, losses = trained(220)
+    model, losses = trained(450)
     assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[5:25])
     watched = watch_drawn(model, 24, seed=5, settings=EASY, seconds=6.0)
     chosen = threshold_at(watch_drawn(model, 24, seed=6, settings=EASY, seconds=6.0), 2.0)
