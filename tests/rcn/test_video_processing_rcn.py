@@ -396,6 +396,7 @@ WRONG = [
     {"crop_size": 8},
     {"num_frames": 0},
     {"num_frames": 1e308},
+    {"size": {"height": 1, "width": 60}},
     {"num_frames": "4"},
     {"num_frames": None},
     {"num_channels": "3"},

@@ -295,6 +295,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
             self.budget.check_size(getattr(self, name)["width"], getattr(self, name)["height"], name)
         if self.connectivity == "geometric" and min(self.crop_size.values()) < SMALLEST_FLOW:
             raise MerHfError(f"crop_size must be at least {SMALLEST_FLOW} pixels a side for flow, got {self.crop_size}")
+        if self.connectivity == "geometric" and min(self.size.values()) < 2:
+            raise MerHfError(f"size must be at least 2 pixels a side for the strain of flow, got {self.size}")
         values = self.num_frames * self.num_channels * self.size["height"] * self.size["width"]
         if 4 * values > self.budget.bytes:
             raise MerHfError(

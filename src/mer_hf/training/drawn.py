@@ -37,8 +37,8 @@ def score_drawn(model: RcnForVideoClassification, count: int = 3000) -> Iterator
             f"{model.config.connectivity}, and names {', '.join(names)}"
         )
     model.eval()
-    for number, (name, settings) in enumerate({"as trained": DrawingSettings(), **held_back_settings()}.items()):
-        fields = DrawnFields(count, model.config, SCORING_SEED + number, model.device, settings)
+    for name, settings in {"as trained": DrawingSettings(), **held_back_settings()}.items():
+        fields = DrawnFields(count, model.config, SCORING_SEED + len(name), model.device, settings)
         for form, published in (("flow", False), ("picture", True)):
             batch = fields.draw(count, published)
             logits = model(batch["pixel_values_videos"]).logits
