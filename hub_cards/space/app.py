@@ -54,8 +54,9 @@ in hiring, policing, teaching or care, and analyse people only with their consen
 """
 
 
-def cut(data: bytes, start: float, end: float) -> Video:
-    """The part of a video file from `start` to `end` in seconds, 0 for its end; no more than `LONGEST` of it."""
+def cut(data: bytes, start: float, end: float) -> bytes | Video:
+    """The part of a video file from `start` to `end` in seconds, 0 for its end: no more than `LONGEST`; or all of it."""
+    is_whole = not start and not end
     end = end or float("inf")
     if end <= start:
         raise VideoError(f"the clip cannot end at {end:g} s, for it starts at {start:g} s")
@@ -68,7 +69,7 @@ def cut(data: bytes, start: float, end: float) -> Video:
             times.append(time)
     if not frames:
         raise VideoError(f"the video has no frame from {start:g} s on")
-    return Video(np.stack(frames), np.array(times) - times[0])
+    return data if is_whole else Video(np.stack(frames), np.array(times) - times[0])
 
 
 def drawn(draw: Any, size: tuple[float, float], *what: Any) -> Figure:
