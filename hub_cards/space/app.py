@@ -55,7 +55,7 @@ in hiring, policing, teaching or care, and analyse people only with their consen
 
 
 def cut(data: bytes, start: float, end: float) -> bytes | Video:
-    """The part of a video file from `start` to `end` in seconds, 0 for its end: no more than `LONGEST`; or all of it."""
+    """A video file from `start` to `end` in seconds, 0 for its end, and no more than `LONGEST` of it."""
     is_whole = not start and not end
     end = end or float("inf")
     if end <= start:

@@ -206,7 +206,7 @@ def test_a_long_clip_is_classified_with_a_warning(browser, app, videos):
 
 def test_a_video_without_a_face_is_refused_in_the_words_of_the_pipeline(browser, app, videos, classify):
     with pytest.raises(FaceError) as refusal:
-        classify(videos / "nobody.mp4")
+        classify((videos / "nobody.mp4").read_bytes())  # without its name, which the page does not tell
     page = Page(browser, app)
     page.upload(videos / "nobody.mp4")
     page.classify()
