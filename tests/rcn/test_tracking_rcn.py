@@ -124,7 +124,7 @@ def test_a_face_that_is_too_small_is_named_with_its_reason(portrait):
 
 
 def test_a_face_that_the_border_cuts_off_is_named_with_its_reason(portrait):
-    (view,) = FaceTracker().update(np.ascontiguousarray(scene((portrait, 100, 20))[:145]), 0.0)
+    (view,) = FaceTracker().update(np.ascontiguousarray(scene((portrait, 100, 20))[:153]), 0.0)
     assert "border" in view.reason
 
 
