@@ -61,7 +61,8 @@ def check_names(dataset: datasets.Dataset) -> datasets.Dataset:
     """
     for column in dataset.features.keys() & NAMES:
         feature = dataset.features[column]
-        names = feature.names if isinstance(feature, datasets.ClassLabel) else set(dataset[column])  # unique() may write
+        # not dataset.unique, which may write into the folder of a saved dataset
+        names = feature.names if isinstance(feature, datasets.ClassLabel) else set(dataset[column])
         for name in names:
             check_name(str(name), f"the column {column!r} of the dataset")
     return dataset
