@@ -502,15 +502,17 @@ def test_what_the_decoder_makes_up_is_told(tmp_path, name, codec):
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "options", "count"),
-    [("a.mkv", "ffv1", {}, 40), ("a.avi", "ffv1", {}, 40), ("a.avi", "mjpeg", {"strict": "-1"}, 39)],
+    ("name", "codec", "options", "zeros", "count"),
+    [("a.mkv", "ffv1", {}, 2, 40), ("a.avi", "ffv1", {}, 2, 40), ("a.avi", "mjpeg", {"strict": "-1"}, 16, 39)],
 )
-def test_changed_bytes_inside_of_a_picture_are_told_where_the_codec_can_tell(tmp_path, name, codec, options, count):
+def test_changed_bytes_inside_of_a_picture_are_told_where_the_codec_can_tell(
+    tmp_path, name, codec, options, zeros, count
+):
     data = bytearray(write(tmp_path / name, codec, picture=texture, **options).read_bytes())
     assert shown(bytes(data))[1] == []
     packets = packets_of(bytes(data))
     middle = data.find(packets[20]) + len(packets[20]) // 2
-    data[middle : middle + 20] = bytes(byte ^ 0x5A for byte in data[middle : middle + 20])
+    data[middle : middle + zeros] = bytes(zeros)
     frames, problems = shown(bytes(data))
     assert (len(frames), len(problems)) == (count, 1)
     assert problems[0].startswith("the file is damaged")
