@@ -192,7 +192,7 @@ def _events_table(events: Sequence[tuple[int, Entry]]) -> str:
     names = ("", "from", "lasts", "face", "kind", "score", "class of the motion", "action units", "beware")
     rows = []
     for number, event in events:
-        cells = (seconds_text(event["start"]), f"{event['end'] - event['start']:.2f} s", event["face"], event["kind"])
+        cells = (seconds_text(event["start"]), f"{event['end'] - event['start']:.2f}\N{NO-BREAK SPACE}s", event["face"], event["kind"])
         cells += (_number(event["score"]), _labelled(event), " ".join(event["action_units"] or ()))
         cells += ("; ".join(event["flags"]),)
         link = f'<td><a href="#event-{number}">{number}</a></td>'
