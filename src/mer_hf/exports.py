@@ -3,8 +3,8 @@
 spans with their tiers -> one of FORMATS -> the text of a file: UTF-8, whatever is in names and labels
 
 ELAN (.eaf, schema 3.0), Praat (.TextGrid, long text format), subtitles (.srt, .vtt), BORIS (events to paste: time,
-subject, code, modifier, comment), INTERACT (Level, start time, Offset, Memo, then classes) and Label Studio (a task with
-predictions).
+subject, code, modifier, comment), INTERACT (Level, start time, Offset, Memo, then classes) and Label Studio (a task and
+its predictions).
 """
 
 import json

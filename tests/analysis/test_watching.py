@@ -44,8 +44,8 @@ def test_events_have_times_and_the_numbers_of_their_frames(whole):
 def test_pictures_show_the_face_from_onset_to_offset_in_two_rows(whole):
     for event, pictures in zip(whole.events, whole.pictures, strict=True):
         shown = event["end_frame"] - event["start_frame"] + 1
-        assert pictures["frames"] == shown
-        container = av.open(io.BytesIO(pictures["film"]))
+        assert pictures.frames == shown
+        container = av.open(io.BytesIO(pictures.film))
         (film,) = (frame.to_ndarray(format="gray") for frame in container.decode(video=0))
         assert film.shape == (288, 144 * shown)
         plain, large = film[:144], film[144:]
@@ -104,7 +104,7 @@ def test_a_broken_tail_keeps_the_events_before_it(video, whole, tmp_path, spot):
     assert 40 <= watched.frames < 75 and watched.events
     assert any("damaged" in problem or "ends early" in problem for problem in watched.problems)
     early = [time for time in times(whole) if time[2] < watched.seconds - 1.0]
-    assert early and early == times(watched)[: len(early)]
+    assert early and [time[:2] for time in early] == [time[:2] for time in times(watched)[: len(early)]]
 
 
 def test_a_video_that_changes_its_size_is_watched_up_to_there(tmp_path, scene, spot):

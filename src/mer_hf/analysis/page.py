@@ -8,10 +8,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any
 
 from mer_hf.action_units import ACTION_UNITS
-from mer_hf.analysis.pictures import SIDE
+from mer_hf.analysis.pictures import SIDE, Pictures
 from mer_hf.analysis.watching import UNWATCHED, Entry, Watched, seconds_text
 from mer_hf.escaping import html
 
@@ -135,7 +134,7 @@ def _period(entry: Entry) -> str:
 # --- events ---
 
 
-def _event(number: int, event: Entry, pictures: dict[str, Any] | None) -> str:
+def _event(number: int, event: Entry, pictures: Pictures | None) -> str:
     rows = [("time", f"{_period(event)}, frames {event['start_frame']} to {event['end_frame']}")]
     if event["apex"] is not None:
         rows.append(("apex", f"{seconds_text(event['apex'])}, frame {event['apex_frame']}"))
@@ -148,21 +147,21 @@ def _event(number: int, event: Entry, pictures: dict[str, Any] | None) -> str:
     return f"{head}{_film(pictures)}<table>{table}</table></section>"
 
 
-def _film(pictures: dict[str, Any] | None) -> str:
+def _film(pictures: Pictures | None) -> str:
     if pictures is None:
         return '<p class="faint">No pictures are kept of this video.</p>'
-    lasting = max(SLOWER * pictures["seconds"], 0.4)
-    style = f"--film:url({_address(pictures['film'])});--frames:{pictures['frames']};--lasting:{lasting:.2f}s"
+    lasting = max(SLOWER * pictures.seconds, 0.4)
+    style = f"--film:url({_address(pictures.film)});--frames:{pictures.frames};--lasting:{lasting:.2f}s"
     windows = "".join(
         f'<figure><div class="film {kind}" role="img" aria-label="{text}"></div>'
         f"<figcaption>{text}</figcaption></figure>"
         for kind, text in (("plain", f"onset to offset, {SLOWER} times slower"), ("large", "motion magnified"))
     )
     flow = ""
-    if pictures["flow"] is not None:
+    if pictures.flow is not None:
         colours = "right red, down green, left cyan, up violet"
-        text = f"motion, onset to apex: {colours}; full at {pictures['largest']} px"
-        image = f'<img src="{_address(pictures["flow"])}" alt="{text}" width="{SIDE}" height="{SIDE}">'
+        text = f"motion, onset to apex: {colours}; full at {pictures.largest} px"
+        image = f'<img src="{_address(pictures.flow)}" alt="{text}" width="{SIDE}" height="{SIDE}">'
         flow = f"<figure>{image}<figcaption>{text}</figcaption></figure>"
     return f'<div class="pictures" style="{style}">{windows}{flow}</div>'
 
@@ -192,7 +191,8 @@ def _events_table(events: Sequence[tuple[int, Entry]]) -> str:
     names = ("", "from", "lasts", "face", "kind", "score", "class of the motion", "action units", "beware")
     rows = []
     for number, event in events:
-        cells = (seconds_text(event["start"]), f"{event['end'] - event['start']:.2f}\N{NO-BREAK SPACE}s", event["face"], event["kind"])
+        lasting = f"{event['end'] - event['start']:.2f}\N{NO-BREAK SPACE}s"
+        cells = (seconds_text(event["start"]), lasting, event["face"], event["kind"])
         cells += (_number(event["score"]), _labelled(event), " ".join(event["action_units"] or ()))
         cells += ("; ".join(event["flags"]),)
         link = f'<td><a href="#event-{number}">{number}</a></td>'

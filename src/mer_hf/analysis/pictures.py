@@ -3,7 +3,7 @@
 crops from onset to offset -> event_pictures: JPEG files
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,18 +18,32 @@ WAVELENGTH = 24.0  # pixels; finer structures are magnified less
 QUALITY = 80  # of the JPEG files
 
 
-def event_pictures(crops: np.ndarray, times: np.ndarray, apex: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Pictures:
     """What there is to see of an event.
+
+    Attributes:
+        film: a JPEG file of `frames` pictures side by side in two rows, the face, and the face with motion magnified.
+        frames: how many pictures a row has.
+        seconds: how long they last.
+        flow: a JPEG file of the motion from onset to apex as colours; None where the apex is the onset.
+        largest: pixels of the crop, the motion that is the fullest colour.
+    """
+
+    film: bytes
+    frames: int
+    seconds: float
+    flow: bytes | None = None
+    largest: float = 0.0
+
+
+def event_pictures(crops: np.ndarray, times: np.ndarray, apex: float) -> Pictures:
+    """The pictures of an event.
 
     Args:
         crops: (T, side, side) uint8, from onset to offset.
         times: (T,) seconds.
         apex: seconds.
-
-    Returns:
-        `film`, a JPEG file of `frames` pictures side by side in two rows, the face and the face with its motion
-        magnified, which last for `seconds`; and `flow`, a JPEG file of the motion from onset to apex as colours, of
-        which `largest`, in pixels of the crop, is the fullest; None where the apex is the onset.
     """
     lasting = float(times[-1] - times[0])
     chosen = np.unique(np.linspace(0, len(crops) - 1, min(len(crops), MOST_FRAMES)).round().astype(int))
@@ -39,15 +53,14 @@ def event_pictures(crops: np.ndarray, times: np.ndarray, apex: float) -> dict[st
         # one order of the filter at least, however short the event
         large = magnify(shown, rate, GAIN, (0.0, max(FASTEST, 0.51 * rate / len(shown))), WAVELENGTH)
     film = np.concatenate([np.concatenate(list(row), axis=1) for row in (shown, large)])
-    pictures = {"film": _jpeg(film), "frames": len(shown), "seconds": lasting, "flow": None, "largest": None}
     place = int(np.abs(times - apex).argmin())
-    if place > 0:
-        flow = optical_flow(crops[0], crops[place])
-        flow -= np.median(flow, axis=(1, 2), keepdims=True)  # that of the head
-        largest = float(np.percentile(np.hypot(*flow), 99))
-        colours = cv2.cvtColor(flow_colours(flow, largest), cv2.COLOR_RGB2BGR)
-        pictures |= {"flow": _jpeg(colours), "largest": round(largest, 2)}
-    return pictures
+    if place == 0:
+        return Pictures(_jpeg(film), len(shown), lasting)
+    flow = optical_flow(crops[0], crops[place])
+    flow -= np.median(flow, axis=(1, 2), keepdims=True)  # that of the head
+    largest = float(np.percentile(np.hypot(*flow), 99))
+    colours = cv2.cvtColor(flow_colours(flow, largest), cv2.COLOR_RGB2BGR)
+    return Pictures(_jpeg(film), len(shown), lasting, _jpeg(colours), round(largest, 2))
 
 
 def flow_colours(flow: np.ndarray, largest: float) -> np.ndarray:
@@ -71,4 +84,4 @@ def _jpeg(picture: np.ndarray) -> bytes:
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
 
-__all__ = ["SIDE", "event_pictures", "flow_colours"]
+__all__ = ["SIDE", "Pictures", "event_pictures", "flow_colours"]

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
-from transformers import pipeline
+from transformers import Pipeline, pipeline
 
 from mer_hf.analysis.page import LIMITS, page
 from mer_hf.analysis.watching import CODED, Entry, Options, Segment, Watched, classify_segments, watch
@@ -43,7 +43,9 @@ from mer_hf.hub.packaged import SPOTTER
 from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import announced_seconds
 from mer_hf.rcn.pipeline_rcn import TASK as CLASSIFICATION
+from mer_hf.rcn.pipeline_rcn import MicroExpressionClassificationPipeline
 from mer_hf.rcn.pipeline_spotting_rcn import TASK as SPOTTING
+from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
 from mer_hf.rcn.sources_rcn import IMAGE_SUFFIXES, is_address
 from mer_hf.rcn.spotting_rcn import OUTPUTS
 
@@ -101,6 +103,10 @@ class Plan:
     def record(self, job: Job) -> Path:
         """Where the record of a video is."""
         return self.folder / "videos" / f"{job.name}.json"
+
+    def model_in_memory(self) -> Pipeline:
+        """The pipeline of the model, loaded once a process."""
+        return _loaded(SPOTTING if self.segments is None else CLASSIFICATION, self.model, self.device)
 
     def options_for(self, video: str) -> Options:
         """The options for a video; frames of a gated corpus go on no page unless that is wished."""
@@ -172,6 +178,7 @@ def analyze(
     jobs = jobs_of(find_videos(list(map(str, given))))
     coded = None if segments is None else read_segments(Path(segments), [job.video for job in jobs])
     plan = Plan(Path(output_dir), options or Options(), tuple(exports), model, device, coded, pictures)
+    plan.model_in_memory()
     (plan.folder / "videos").mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _in_processes(jobs, plan, progress)
@@ -265,13 +272,16 @@ def read_segments(path: Path, videos: Sequence[str]) -> dict[str, list[Segment]]
         OSError: it cannot be read.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", comment="#")
+        with path.open(encoding="utf-8-sig") as file:
+            remarks = int(file.readline().startswith("# "))  # of an events.csv
+            file.seek(0)
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, skiprows=remarks)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise AnalysisError(f"{path} is not a CSV table: {error}") from error
     if missing := [name for name in ("file", "start", "end") if name not in table]:
         raise AnalysisError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
     segments: dict[str, list[Segment]] = {video: [] for video in videos}
-    for line, (file, *cells) in enumerate(zip(table.file, table.start, table.end, strict=True), start=2):
+    for line, (file, *cells) in enumerate(zip(table.file, table.start, table.end, strict=True), start=2 + remarks):
         meant = [video for video in videos if file in (video, Path(video).name)]
         if len(meant) != 1:
             raise AnalysisError(f"{path}, row {line}: {file!r} names {len(meant)} of the videos; give its path")
@@ -346,12 +356,13 @@ def _bar(jobs: Sequence[Job], progress: bool) -> Any:
 def watch_one(job: Job, plan: Plan, progress: Callable[[float], None] | None = None) -> None:
     """Watch a video, and write what belongs to it; the record comes last, and makes it done."""
     options = plan.options_for(job.video)
-    named = _loaded(SPOTTING if plan.segments is None else CLASSIFICATION, plan.model, plan.device)
+    model = plan.model_in_memory()
     try:
         if plan.segments is None:
-            watched = watch(job.video, named, options, progress)
+            watched = watch(job.video, cast(MicroExpressionSpottingPipeline, model), options, progress)
         else:
-            watched = classify_segments(job.video, plan.segments[job.video], named, options, progress)
+            classify = cast(MicroExpressionClassificationPipeline, model)
+            watched = classify_segments(job.video, plan.segments[job.video], classify, options, progress)
     except (MerHfError, OSError) as error:
         _write_record(job, plan, {"error": str(error)})
         return

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mer_hf.analysis.pictures import SIDE, event_pictures
+from mer_hf.analysis.pictures import SIDE, Pictures, event_pictures
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError, stream_video
 from mer_hf.rcn.pipeline_rcn import MicroExpressionClassificationPipeline
@@ -95,7 +95,7 @@ class Watched:
     events: list[Entry] = field(default_factory=list)
     spans: list[Entry] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    pictures: list[dict[str, Any] | None] = field(default_factory=list)
+    pictures: list[Pictures | None] = field(default_factory=list)
     curves: dict[int, list[np.ndarray]] = field(default_factory=dict)
 
 
@@ -120,7 +120,7 @@ def watch(
     clock = _Clock(video, options, watched, progress)
     seen = _Seen(watched, options)
     side = SIDE if options.pictures else None
-    found: list[tuple[Entry, dict[str, Any] | None]] = []
+    found: list[tuple[Entry, Pictures | None]] = []
     for event in spot.stream(iter(clock), threshold=options.min_score, observe=seen.take, crop_side=side):
         if event["kind"] == UNWATCHED:
             watched.spans.append(_span(event["face"], event["start"], event["end"], UNWATCHED, event["flags"][0]))
