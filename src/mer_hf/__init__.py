@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mer_hf.hub.registration import register_now_or_when_loaded
 
 if TYPE_CHECKING:
+    from mer_hf.analysis.results import Analysis, analyze
     from mer_hf.corpora import CORPORA, load_corpus
     from mer_hf.corpora.licence import LicenceError, check_publishable
     from mer_hf.data import load_dataset
@@ -38,6 +39,7 @@ __version__ = version("mer-hf")
 
 __all__ = [
     "CORPORA",
+    "Analysis",
     "FaceError",
     "HubError",
     "LicenceError",
@@ -52,6 +54,7 @@ __all__ = [
     "Recogniser",
     "VideoError",
     "__version__",
+    "analyze",
     "check_publishable",
     "load_corpus",
     "load_dataset",
@@ -62,6 +65,8 @@ __all__ = [
 ]
 
 _HOME_OF_NAME = {
+    "Analysis": "analysis.results",
+    "analyze": "analysis.results",
     "CORPORA": "corpora",
     "load_corpus": "corpora",
     "LicenceError": "corpora.licence",

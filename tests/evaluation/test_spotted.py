@@ -93,4 +93,4 @@ def test_the_events_of_an_analysis_are_scored_as_they_are(tmp_path):
     truth = "video,onset,offset,type,label\na #1.mp4,11,20,micro,sad\na #1.mp4,30,90,macro,sad\nb.mp4,1,9,micro,sad\n"
     scored = score_spotted(read(tmp_path, "events.csv", events), read(tmp_path, "truth.csv", truth))
     assert counts(scored["per_type"]["all"]) == (2, 0, 1)
-    assert scored["strs"]["recognition_uf1"] == pytest.approx(scores([0, 0], [0, 1], 2)["uf1"], abs=0.5)
+    assert scored["strs"]["recognition_uf1"] == pytest.approx(scores([1, 1], [1, 0], 2)["uf1"])
