@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mer_hf.analysis.results import Analysis, analyze
     from mer_hf.corpora import CORPORA, load_corpus
     from mer_hf.corpora.licence import LicenceError, check_publishable
+    from mer_hf.corpora.recordings import load_recordings
     from mer_hf.data import load_dataset
     from mer_hf.errors import MerHfError
     from mer_hf.hub.connection import HubError
@@ -58,6 +59,7 @@ __all__ = [
     "check_publishable",
     "load_corpus",
     "load_dataset",
+    "load_recordings",
     "open_model",
     "push",
     "score",
@@ -70,6 +72,7 @@ _HOME_OF_NAME = {
     "CORPORA": "corpora",
     "load_corpus": "corpora",
     "LicenceError": "corpora.licence",
+    "load_recordings": "corpora.recordings",
     "check_publishable": "corpora.licence",
     "VideoError": "rcn.decoding_rcn",
     "FaceError": "rcn.faces_rcn",
