@@ -325,6 +325,27 @@ def stream_video(
             warnings.warn(f"{wanted.name}: {text}", stacklevel=2)
 
 
+def announced_seconds(path: str | Path) -> float | None:
+    """How long a video file says that it is; None where it does not say, or cannot be opened."""
+    log = _Log()
+    try:
+        _check_file(Path(path))
+        with Path(path).open("rb") as opened, av.open(opened, "r", options=_options(BUDGET)) as container:
+            log.announce(_video_stream(container, str(path), log), container)
+            if log.announced is None and container.duration is not None:
+                return container.duration / av.time_base
+    except (OSError, VideoError, av.FFmpegError, MemoryError):
+        return None
+    return log.announced
+
+
+def _options(budget: Budget) -> dict[str, str]:
+    """What FFmpeg may open."""
+    # rows and columns are coded in whole blocks
+    most = str(max(PROBED, 2 * budget.pixels))
+    return {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none", "max_pixels": most}
+
+
 def _check_times(fps: float | None, start: float | None, end: float | None) -> None:
     for name, value, lowest in (("fps", fps, "above 0"), ("start", start, "0 or more"), ("end", end, "above 0")):
         if value is None:
@@ -465,8 +486,7 @@ def _read_limited(response: SupportsRead, url: str, limit: int) -> bytes:
 def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An open file -> frames with their times, from 0."""
     name, budget, shape, previous = wanted.name, wanted.budget, None, None
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-    options["max_pixels"] = str(max(PROBED, 2 * budget.pixels))  # rows and columns are coded in whole blocks
+    options = _options(budget)
     try:
         with av.open(file, "r", options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, name, log)
@@ -624,4 +644,14 @@ def _video_stream(container: InputContainer, name: str, log: _Log) -> av.VideoSt
     return largest
 
 
-__all__ = ["BUDGET", "DEFAULT_FPS", "Budget", "Video", "VideoError", "as_batch", "load_video", "stream_video"]
+__all__ = [
+    "BUDGET",
+    "DEFAULT_FPS",
+    "Budget",
+    "Video",
+    "VideoError",
+    "announced_seconds",
+    "as_batch",
+    "load_video",
+    "stream_video",
+]
