@@ -3,7 +3,7 @@
     pip install -e ".[space]" && python hub_cards/space/app.py
     MER_HF_MODEL=user/name python hub_cards/space/app.py  # not the model in the package: one of the Hub, or a folder
 
-a video and its seconds -> cut -> examine, classify -> analyse -> labels, action units, problems, pictures
+a video and its seconds -> part -> examine, classify -> analyse -> labels, action units, problems, pictures
 """
 
 import html
@@ -54,8 +54,8 @@ in hiring, policing, teaching or care, and analyse people only with their consen
 """
 
 
-def cut(data: bytes, start: float, end: float) -> bytes | Video:
-    """A video file from `start` to `end` in seconds, 0 for its end, and no more than `LONGEST` of it."""
+def part(data: bytes, start: float, end: float) -> bytes | Video:
+    """The part of a video file from `start` to `end` in seconds, 0 for its end; no more than `LONGEST` of it."""
     is_whole = not start and not end
     end = end or float("inf")
     if end <= start:
@@ -85,7 +85,7 @@ def analyse(path: str | None, start: float | None, end: float | None, is_cropped
     try:
         if not Path(path or "").is_file():
             raise VideoError("there is no video, or no longer; upload or record one")
-        clip = cut(Path(path).read_bytes(), start or 0.0, end or 0.0)
+        clip = part(Path(path).read_bytes(), start or 0.0, end or 0.0)
         seen = examine(clip, classify.video_processor.with_options(**options))
         problems = tuple(seen.clip.face.problems)
         if problems and seen.clip.face.face is None:
