@@ -403,6 +403,15 @@ def spans_of(watched: Watched) -> list[Span]:
     ]
 
 
+def load_spotter(model: str = DEFAULT, device: str | None = None) -> MicroExpressionSpottingPipeline:
+    """The pipeline that finds events, with the classifier in the package.
+
+    Raises:
+        AnalysisError: the model cannot be loaded, or is of another task.
+    """
+    return cast(MicroExpressionSpottingPipeline, _loaded(SPOTTING, model, device))
+
+
 @functools.lru_cache(maxsize=2)
 def _loaded(task: str, model: str, device: str | None) -> Any:
     """A pipeline.
@@ -545,4 +554,14 @@ def _join_curves(parts: Sequence[Path], path: Path) -> None:
         unfinished.replace(path)
 
 
-__all__ = ["CODED", "Analysis", "AnalysisError", "analyze", "find_videos", "jobs_of", "read_segments"]
+__all__ = [
+    "CODED",
+    "DEFAULT",
+    "Analysis",
+    "AnalysisError",
+    "analyze",
+    "find_videos",
+    "jobs_of",
+    "load_spotter",
+    "read_segments",
+]
