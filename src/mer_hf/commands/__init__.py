@@ -16,6 +16,7 @@ from mer_hf.errors import MerHfError
 COMMANDS = {
     "predict": "name the micro-expression in videos",
     "analyze": "find the micro-expressions in long videos",
+    "watch": "find micro-expressions before a camera, as they happen",
     "inspect": "draw what a model sees of a video",
     "corpora": "list the corpora, or check a copy of one",
     "synthesize": "render the embedded corpus, to try everything with",
