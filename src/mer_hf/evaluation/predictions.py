@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.errors import MerHfError
+from mer_hf.escaping import check_name
 
 NEEDED = ("clip_id", "label", "predicted")
 OPTIONAL = ("seed", "corpus", "subject", "fold")
@@ -37,6 +38,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises:
         PredictionsError: it is no table, lacks columns or cells, has a clip twice for a seed, gives a clip two labels
             or subjects, or its labels and predictions are spelt differently.
+        MerHfError: a name has a line break or a control character.
         OSError: the file cannot be read.
     """
     path = path / "predictions.csv" if path.is_dir() else path
@@ -54,6 +56,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
             f"{path}, line {twice.index[0] + 2}: clip {row.clip_id} is there twice for seed {row.seed}; "
             "each clip is held out once"
         )
+    check_names(path, table)
     _check_one_per_clip(path, table)
     _check_spelling(path, table)
     for name in table.columns[table.columns.str.startswith(SCORE)]:
@@ -82,6 +85,17 @@ def read_table(path: Path, needed: Iterable[str]) -> pd.DataFrame:
     if table.empty:
         raise PredictionsError(f"{path} has no rows")
     return table.apply(lambda column: column.str.strip())
+
+
+def check_names(path: Path, table: pd.DataFrame) -> None:
+    """Refuse names of columns, clips, videos, people, classes and types that are no text in one line.
+
+    Raises:
+        MerHfError: a name has a line break or a control character.
+    """
+    shown = [*NEEDED, *OPTIONAL, "video", "type"]
+    for name in {*table.columns, *(cell for column in shown if column in table for cell in table[column].unique())}:
+        check_name(str(name), str(path))
 
 
 def check_columns(table: pd.DataFrame, path: Path, needed: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Literal, TypedDict
 
 import pandas as pd
 
-from mer_hf.evaluation.predictions import PredictionsError, check_columns, check_same_names, read_table
+from mer_hf.evaluation.predictions import PredictionsError, check_columns, check_names, check_same_names, read_table
 from mer_hf.metrics import Interval, SpottingScores, spotting_scores, strs
 
 ALL = "all"
@@ -37,12 +37,14 @@ def read_intervals(path: Path) -> pd.DataFrame:
 
     Raises:
         PredictionsError: it is no table, lacks a column, or a cell is no number.
+        MerHfError: a name has a line break or a control character.
         OSError: the file cannot be read.
     """
     table = read_table(path, ())
     if "start_frame" in table:
         table = table.rename(columns=ANALYSED)
     check_columns(table, path, ("video", "onset", "offset"))
+    check_names(path, table)
     for name in ("onset", "offset"):
         numbers = pd.to_numeric(table[name], errors="coerce")
         wrong = numbers.isna() & ~((table.onset == "") & (table.offset == ""))
