@@ -247,7 +247,7 @@ def _videos_at(path: str) -> list[str]:
 
 def jobs_of(videos: Sequence[str]) -> list[Job]:
     """Names for the results: those of the files without their ends; of several that are alike, each with a mark."""
-    stems = [Path(video.split("?")[0]).stem or "video" for video in videos]
+    stems = [Path(video.split("?")[0] if is_address(video) else video).stem or "video" for video in videos]
     folded = [stem.casefold() for stem in stems]  # some disks take upper case for lower
 
     def mark(video: str) -> str:
