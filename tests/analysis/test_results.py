@@ -107,6 +107,7 @@ def test_started_again_it_goes_on_with_what_is_not_done(videos, network, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         analyze(videos, tmp_path / "stopped", model=network)
     assert "not watched yet" in (tmp_path / "stopped" / "files.csv").read_text()
+    (tmp_path / "stopped" / ".unfinished-1234567").write_text("half of a page, by a process that was killed")
     seen.clear()
     monkeypatch.setattr(results, "watch", lambda video, *rest: (seen.append(video), watch(video, *rest))[1])
     again = analyze(videos, tmp_path / "stopped", model=network)

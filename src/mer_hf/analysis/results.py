@@ -493,6 +493,8 @@ def _done(job: Job, plan: Plan) -> Entry | None:
 
 def join(jobs: Sequence[Job], plan: Plan) -> Analysis:
     """Write the tables of all videos from their records, in the order of the videos."""
+    for left in plan.folder.rglob(".unfinished-*"):  # by a process that was killed while it wrote
+        left.unlink()
     records = {job: _record(job, plan) or {"error": "not watched yet"} for job in jobs}
     events = [(job.video, event) for job, record in records.items() for event in record.get("events", ())]
     spans = [(job.video, span) for job, record in records.items() for span in record.get("spans", ())]
