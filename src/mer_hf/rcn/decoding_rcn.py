@@ -273,9 +273,7 @@ def stream_video(
 
     A file is shown as it asks to be: turned and mirrored by its display matrix, its pixels made square, and of two
     interlaced half pictures the upper one, its gaps filled by interpolation. Of several videos in one file the largest
-    is taken; a cover image is none.
-
-    Damage is noticed as far as a decoder or the container tells of it; SECURITY.md counts what is silent, by codec.
+    is taken; a cover image is none. Damage is noticed as far as a decoder or the container tells of it (SECURITY.md).
 
     Args:
         source: One video in any form that `as_batch` lists. Arrays and tensors are uint8; the pictures of a list or
