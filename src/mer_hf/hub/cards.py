@@ -121,6 +121,14 @@ class Recipe(TypedDict, total=False):
     fp16: bool
 
 
+class Chosen(TypedDict, total=False):
+    """How often each candidate was chosen, and what choosing on the test subjects would have claimed."""
+
+    chosen: dict[str, int]
+    final: str
+    test_choice: Scored
+
+
 class Results(TypedDict, total=False):
     """The part of results.json that a card shows."""
 
@@ -131,6 +139,7 @@ class Results(TypedDict, total=False):
     mean: Scored
     sd: Scored
     control: Scored
+    choice: Chosen
     drawn_motion: dict[str, Scored]
     evaluations: dict[str, Scored]
     counts: Counts
@@ -212,7 +221,11 @@ def without_paths(results: dict[str, Json]) -> dict[str, Json]:
         return results
     folders = {name: recipe.get(name) for name in ("dataset", "data_dir", "model", "average_with", "output_dir")}
     ways = {name: Path(place) for name, place in folders.items() if isinstance(place, str)}
-    named = {name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")}
+    named: dict[str, Json] = {
+        name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")
+    }
+    if isinstance(candidates := recipe.get("choose"), list):
+        named["choose"] = [Path(str(path)).name for path in candidates]
     return {**results, "recipe": {**recipe, **named}}
 
 

@@ -27,6 +27,7 @@ from mer_hf.metrics import Scores, action_unit_scores, scores
 from mer_hf.protocols import Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.training.choice import Chosen
 from mer_hf.training.clips import Clip
 from mer_hf.training.control import control_predictions
 from mer_hf.training.folds import json_digest, write_atomically, write_json
@@ -56,6 +57,7 @@ class Found(Summary, total=False):
     """All scores of an outcome; ready for JSON."""
 
     control: Scores
+    choice: Chosen
     action_units: Units
     drawn_motion: dict[str, Scores]
     clips_of_training_subjects: int
@@ -75,6 +77,7 @@ class Record(TypedDict, total=False):
 
     folds: int
     recipe: dict[str, object]
+    candidates: dict[str, dict[str, object]]
     scored: dict[str, object]
     counts: Counts
     data: dict[str, str]
