@@ -22,6 +22,7 @@ from jinja2 import ChainableUndefined, Environment, Template
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import Markdown, check_name, code, code_block, is_web_address, markdown
 from mer_hf.metrics import SCORES
+from mer_hf.rcn.configuration_rcn import rule_of_confidence
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -129,6 +130,14 @@ class Chosen(TypedDict, total=False):
     test_choice: Scored
 
 
+class Confidence(TypedDict, total=False):
+    """What the threshold of a confident answer is worth."""
+
+    clips: int
+    answered: float
+    wrong: float
+
+
 class Results(TypedDict, total=False):
     """The part of results.json that a card shows."""
 
@@ -140,6 +149,7 @@ class Results(TypedDict, total=False):
     sd: Scored
     control: Scored
     choice: Chosen
+    confidence: Confidence
     drawn_motion: dict[str, Scored]
     evaluations: dict[str, Scored]
     counts: Counts
@@ -165,6 +175,9 @@ class Config(TypedDict, total=False):
     action_units: list[int]
     members: list[Nothing]
     trained_on: Prose
+    temperature: float
+    abstain_below: float
+    abstain_because: str
     training_subjects: list[object]
 
 
@@ -401,6 +414,7 @@ def card_text(folder: Path) -> str:
         notes=Markdown(_read(notes).strip()) if notes.exists() else None,
         score_table=score_table,
         confusion_table=confusion_table,
+        rule_of_confidence=rule_of_confidence,
         recipe_yaml=recipe_yaml,
     )
     return str(ModelCard(re.sub(r"\n{3,}", "\n\n", text)))

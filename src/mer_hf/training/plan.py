@@ -17,7 +17,7 @@ from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
-from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
+from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
@@ -135,7 +135,7 @@ def build_config(
     given = dict(recipe.config_fields)
     if start is not None:
         single = start.model.networks()[0].config
-        given = {each.name: getattr(single, each.name) for each in fields(RcnConfig)} | {"trained_on": None}
+        given = {each.name: getattr(single, each.name) for each in fields(RcnConfig)} | OF_THE_WEIGHTS
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:

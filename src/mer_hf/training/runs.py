@@ -7,6 +7,7 @@ run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> t
 """
 
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,14 +22,16 @@ from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
 from mer_hf.evaluation.audit import audit_names, warning_line
+from mer_hf.evaluation.confidence import Confidence
 from mer_hf.evaluation.summary import headline, summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
+from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
 from mer_hf.training.choice import Choosing, all_clips, check_choosable
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
-from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
+from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
 from mer_hf.training.folds import Job, Kept, folds_of, json_digest, shared_out
 from mer_hf.training.outcome import (
     Found,
@@ -36,6 +39,7 @@ from mer_hf.training.outcome import (
     Record,
     circumstances,
     claim,
+    confidence_of,
     control_scores,
     data_record,
     predictions_table,
@@ -68,6 +72,10 @@ MAY_DIFFER = (
     *("logging_steps", "logging_first_step", "dataloader_pin_memory", "output_dir"),
 )
 """What may change from one start of a run to the next without making it another run."""
+
+BECAUSE = "of clips of people on whom it was not trained, at most {} of the answers from there on were wrong"
+DRAWN_BECAUSE = "of held-back drawn motion, half of it at rest, at most {} of the answers from there on were wrong"
+"""What the threshold of a confident answer stands for."""
 
 
 def train(
@@ -159,6 +167,9 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     found = found_of(plan, predictions)
     if choosing is not None and final is not None:
         found["choice"] = choosing.found(folds, final)
+    if (confidence := confidence_in(plan, model, predictions)) is not None:
+        found["confidence"] = confidence
+        believe(model.config, confidence, DRAWN_BECAUSE if plan.dataset is None else BECAUSE)
     if plan.recipe.control:
         found["control"] = control_scores(clips, folds, len(plan.classes))
     if plan.dataset is None:
@@ -216,6 +227,28 @@ def found_of(plan: Plan, predictions: pd.DataFrame | None) -> Found:
         return {}
     shown = headline(predictions, plan.classes, plan.recipe.average_seeds)
     return {**summarise(predictions, plan.classes), "headline": shown}
+
+
+def confidence_in(plan: Plan, model: RcnForVideoClassification, predictions: pd.DataFrame | None) -> Confidence | None:
+    """From which score on the model in the end can be relied on; None where no other people's clips tell."""
+    if plan.dataset is None:
+        return drawn_confidence(model)
+    if predictions is None or plan.recipe.protocol == "lovo":  # other clips of the same people were trained on
+        return None
+    return confidence_of(predictions, plan.classes, plan.recipe.average_seeds)
+
+
+def believe(config: RcnConfig, confidence: Confidence, because: str) -> None:
+    """Write a temperature and a threshold into the configuration of a model.
+
+    Args:
+        config: is changed.
+        confidence: what was fitted.
+        because: what the threshold stands for; a share of wrong answers goes into its braces.
+    """
+    config.temperature = round(confidence["temperature"], 4)
+    config.abstain_below = math.ceil(1e4 * confidence["abstain_below"]) / 1e4  # not below the risk that it stands for
+    config.abstain_because = because.format(f"{confidence['risk']:.0%}")
 
 
 def record_of(plan: Plan, folds: int) -> Record:
