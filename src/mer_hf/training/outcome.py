@@ -165,6 +165,8 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
     rows["predicted"] = [names[label] for label in probabilities.argmax(1)]
     for column, name in enumerate(names):
         rows[f"score_{name}"] = probabilities[:, column].round(8)
+    if "emotion" in dataset.column_names:
+        rows["emotion"] = dataset["emotion"][:]
     return rows
 
 
