@@ -412,7 +412,13 @@ class RcnConfig(CheckedConfig):
 
     def validate_names(self) -> None:
         """Refuse names that are no text in one line: they are shown in tables, cards and pages."""
-        for what, names in (("id2label", self.class_names()), ("training_subjects", self.training_subjects or ())):
+        because = [self.abstain_because or ""]
+        shown = {
+            "id2label": self.class_names(),
+            "training_subjects": self.training_subjects or (),
+            "abstain_because": because,
+        }
+        for what, names in shown.items():
             for name in names:
                 check_name(name, what)
 

@@ -24,7 +24,15 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from mer_hf.files import write_atomically
-from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
+from mer_hf.protocols import (
+    Fold,
+    balanced_k_fold,
+    hold_one_corpus_out,
+    leave_one_subject_out,
+    leave_one_video_out,
+    select_folds,
+    subject_k_fold,
+)
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import Share
 from mer_hf.training.recipe import Recipe
@@ -45,6 +53,10 @@ def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
         folds = leave_one_subject_out(dataset["subject"])
     elif recipe.protocol == "lovo":
         folds = leave_one_video_out(dataset["clip_id"])
+    elif recipe.protocol == "hde":
+        folds = hold_one_corpus_out(dataset["corpus"][:], dataset["subject"][:])
+    elif recipe.protocol == "balanced":
+        folds = balanced_k_fold(dataset["subject"][:], dataset["label"][:], recipe.num_folds)
     else:
         folds = subject_k_fold(dataset["subject"], recipe.num_folds)
     if recipe.fold_names is not None:

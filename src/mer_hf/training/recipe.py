@@ -82,8 +82,8 @@ HELP = {
     "data_dir": "where the release of the corpus was unpacked",
     "label_set": "3class (of corpora), 4class, 5class or native (of folders)",
     "fps": "frame rate of the frames on disk, where it is not the corpus's",
-    "protocol": "who is held out: loso, lovo or kfold; none trains on all clips",
-    "num_folds": "k of the kfold protocol",
+    "protocol": "who is held out: loso, lovo, kfold, balanced (by class), hde (a corpus); or none",
+    "num_folds": "k of the protocols kfold and balanced",
     "folds": "only these folds, by name, separated by commas",
     "seeds": "number of seeds, counted from --seed, that each fold is trained with",
     "preset": "published setting of RcnConfig.preset",
@@ -107,6 +107,8 @@ HELP = {
     "num_proc": "number of processes that render and prepare the clips",
 }
 """What the options of a recipe are."""
+PARTED = ("kfold", "balanced")
+"""Protocols of so many folds as one asks for."""
 METHOD = (
     *("preset", "model", "start", "processor", "jitter", "drop", "mirror", "lr_step_epochs", "lr_step_factor"),
     *("ema_decay", "drawn_per_clip", "average_with"),
@@ -126,7 +128,7 @@ class Recipe:
     data_dir: str | None = None
     label_set: str | None = None
     fps: float | None = None
-    protocol: Literal["loso", "lovo", "kfold", "none"] = "loso"
+    protocol: Literal["loso", "lovo", "kfold", "balanced", "hde", "none"] = "loso"
     num_folds: int = 5
     folds: str | None = None
     seeds: int = 1
@@ -211,7 +213,7 @@ class Recipe:
         reasons = [
             (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
             (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
-            (self.protocol != "kfold", ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
+            (self.protocol not in PARTED, ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
             (self.protocol == "none", ("folds", "control", "also_test_choice"), "--protocol none holds nobody out"),
             (not self.chooses, ("also_test_choice",), "it is for choose and choose_epochs"),
             (self.choose is not None, METHOD, "each recipe of choose brings its own"),
