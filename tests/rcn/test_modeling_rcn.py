@@ -560,10 +560,10 @@ def test_a_temperature_divides_logits_in_evaluation_changes_no_prediction_and_is
     torch.testing.assert_close(reload(model, tmp_path)(pixels).logits, plain / 2.5)
     assert RcnForVideoClassification.average([model, model]).config.temperature == 1.0, "it was fitted to another"
     model.train()
-    before = copy.deepcopy(model.state_dict())
+    torch.manual_seed(0)  # of dropout
     learning = model(pixels).logits
-    model.load_state_dict(before)  # statistics of batches
     model.config.temperature = 1.0
+    torch.manual_seed(0)
     torch.testing.assert_close(model(pixels).logits, learning)
 
 

@@ -103,7 +103,7 @@ def test_held_out_clips_are_replaced_and_no_others(folder):
     for row in range(24):
         same = np.array_equal(changed[row]["flow"], clips[row]["flow"])
         assert same == (row in fold.train)
-    assert [changed["label"][row] for row in fold.train] == [clips["label"][row] for row in fold.train]
+        assert (changed["label"][row] == clips["label"][row]) == (row in fold.train)
 
 
 def test_what_was_run_is_what_is_audited(folder):

@@ -105,10 +105,13 @@ def changed_clips(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset
 
 
 def with_other_clips(dataset: Dataset, fold: Fold) -> Dataset:
-    """The clips of a fold, the held-out ones replaced by some of the others, labels too, under their old names."""
+    """The clips of a fold, the held-out ones replaced by others with other labels, under their old names."""
     dataset = with_identity(dataset)
-    contents = np.arange(len(dataset))
-    contents[list(fold.test)] = np.resize(fold.train, len(fold.test))
+    contents, labels = np.arange(len(dataset)), np.array(dataset["label"])
+    others = np.array(fold.train)
+    for place, row in enumerate(fold.test):
+        differing = others[labels[others] != labels[row]]  # all classes are learnt, so there is one
+        contents[row] = differing[place % len(differing)]
     changed = dataset.select(contents.tolist())
     for name in IDENTITY:
         feature = dataset.features[name]
