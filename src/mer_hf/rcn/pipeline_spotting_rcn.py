@@ -396,7 +396,7 @@ class _Session:
             "label": model.config.class_names()[best],
             "label_score": round(float(scores[best]), 4),
             "action_units": {unit: p for unit, p in units.items() if p >= SHOWN_UNIT},
-            "flags": [],
+            "flags": [] if model.config.doubt(float(scores[best])) is None else ["label not confident"],
         }
 
     def _end_watches(self, numbers: list[int]) -> Iterator[Event]:
