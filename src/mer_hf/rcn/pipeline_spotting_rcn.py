@@ -320,8 +320,7 @@ class _Session:
             return {**nothing, "flags": ["too few frames for a label"]}
         model = cast(RcnForVideoClassification, self.spot.classifier.model)
         processor = cast(RcnVideoProcessor, self.spot.classifier.video_processor)
-        size = processor.crop_size if processor.connectivity == "geometric" else processor.size
-        side = max(size["height"], size["width"])
+        side = max(processor.crop.values())
         place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
         matrix = crop_matrix(place, side, side, processor.margin)
         crops = np.stack([warp(seen.frame, matrix, side, side) for seen in clip])
