@@ -73,10 +73,13 @@ class DrawnImages(NamedTuple):
 
     Attributes:
         frames: (B, T, 1, H, W) float32, grey from 0 to 255.
-        label, units: (B,) and (B, U), as of `fields.Drawn`.
+        motion: (B, T, 2, H, W) float32, displacement since the first frame, as of `fields.Drawn`, that of skin, lids,
+            eyes and head, whether it can be seen or not.
+        label, units: (B,) and (B, U), likewise.
     """
 
     frames: Tensor
+    motion: Tensor
     label: Tensor
     units: Tensor
 
@@ -125,7 +128,7 @@ def draw_images(
     moved = (levels @ motion.flatten(2)).unflatten(2, motion.shape[2:])
     places = _resting_places(draws, crop, height, width, settings)[:, None] - moved / _half_sides(crop, faces.device)
     sampled = _sampled(_chosen_faces(draws, faces, settings), places)
-    return DrawnImages(_recorded(draws, sampled, levels, settings), label, units)
+    return DrawnImages(_recorded(draws, sampled, settings), moved, label, units)
 
 
 def _centres(pixels: int, device: torch.device) -> Tensor:
@@ -167,7 +170,7 @@ def _sampled(faces: Tensor, places: Tensor) -> Tensor:
     return sampled.unflatten(2, (places.shape[1], -1)).transpose(1, 2)
 
 
-def _recorded(draws: _Draws, pictures: Tensor, levels: Tensor, settings: ImageSettings) -> Tensor:
+def _recorded(draws: _Draws, pictures: Tensor, settings: ImageSettings) -> Tensor:
     """What a camera makes of pictures (B, T, 1, H, W): contrast, slow light, noise that grows with the light."""
     frames = pictures.shape[1]
     contrast, mean = draws.normal(settings.contrast, 1, 1, 1, 1).exp(), pictures.mean((1, 2, 3, 4), keepdim=True)
@@ -175,7 +178,7 @@ def _recorded(draws: _Draws, pictures: Tensor, levels: Tensor, settings: ImageSe
     wave = (2 * math.pi * turns * torch.linspace(0, 1, frames, device=draws.device) + phase).sin()
     light = 1 + settings.light * draws.normal(1, 1) * wave
     pictures = (mean + contrast * (pictures - mean)).clamp(0, 255) * light[:, :, None, None, None]
-    noise = torch.empty_like(pictures).normal_(generator=draws.generator if pictures.device.type == "cpu" else None)
+    noise = draws.normal(1, *pictures.shape[1:])
     deviation = draws.heavy(settings.sensor, 1, 1, 1, 1) * (0.4 + 0.6 / 128 * pictures).sqrt()
     return (pictures + deviation * noise).clamp(0, 255).round()
 
