@@ -102,7 +102,7 @@ FACES = torch.randint(0, 256, (5, 32, 32), dtype=torch.uint8, generator=torch.Ge
     [
         {"connectivity": "sequence", "num_channels": 2, "num_frames": 4},
         {"connectivity": "sequence", "num_channels": 1, "num_frames": 4, "changes": True},
-        {"connectivity": "appearance", "num_channels": 1, "num_frames": 4, "changes": True, "ceil_mode": True},
+        {"connectivity": "appearance", "num_channels": 1, "num_frames": 8, "changes": True, "ceil_mode": True},
     ],
 )
 def test_drawn_sequences_are_trained_on_scored_and_saved(tmp_path, few_fields, monkeypatch, model):
