@@ -8,8 +8,9 @@ import pytest
 from datasets import ClassLabel, Features
 from filelock import FileLock
 
+from mer_hf.files import write_atomically
 from mer_hf.protocols import Fold
-from mer_hf.training.folds import Job, folds_of, shared_out, write_atomically
+from mer_hf.training.folds import Job, folds_of, shared_out
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import ALONE, Share
 from tiny import CLASSES, recipe_of

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import PartialState
 from datasets import Dataset, Features, Value, load_from_disk
 from filelock import FileLock
 from PIL import Image as Picture
@@ -401,6 +402,18 @@ def test_folds_of_other_versions_are_not_pooled(make_clips, tmp_path, monkeypatc
     monkeypatch.setattr(runs, "versions", lambda: {**outcome.identity["versions"], "torch": "1.0"})
     with pytest.raises(RunError, match=r"versions was .*, is .*'torch': '1\.0'"):
         run(plan)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_run_on_the_processor_stays_there_though_the_machine_shows_another_device(
+    tmp_path, make_clips, monkeypatch, bf16
+):
+    """Training arguments that do not say use_cpu, as those that a run is compared with, give accelerate that device."""
+    expected = run_in(tmp_path / "without", make_clips("flow"), folds="s1", bf16=bf16).predictions
+    monkeypatch.setattr(PartialState, "default_device", property(lambda state: torch.device("meta")))
+    outcome = run_in(tmp_path / "out", make_clips("flow"), folds="s1", bf16=bf16)
+    pd.testing.assert_frame_equal(outcome.predictions, expected)
+    assert {value.device.type for value in outcome.model.state_dict().values()} == {"cpu"}
 
 
 def test_the_precision_of_a_launcher_is_part_of_what_a_run_is(make_clips, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from mer_hf.errors import MerHfError
 
 COMMANDS = {
     "predict": "name the micro-expression in videos",
+    "analyze": "find the micro-expressions in long videos",
     "inspect": "draw what a model sees of a video",
     "corpora": "list the corpora, or check a copy of one",
     "synthesize": "render the embedded corpus, to try everything with",

@@ -61,7 +61,7 @@ class Columns(NamedTuple):
     apex: str | int | None
     offset: str | int
     action_units: str | int | None
-    emotion: str | int
+    emotion: str | int | None
     kind: str | int | None = None  # micro- or macro-expression, where a sheet has both
 
 

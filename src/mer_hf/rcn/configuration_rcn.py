@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from .errors_rcn import MerHfError
+from .names_rcn import check_name
 
 logger = logging.getLogger(__name__)
 
@@ -394,6 +395,12 @@ class RcnConfig(CheckedConfig):
             )
         if self.num_pixels is not None and self.num_pixels > math.prod(self.image_size):
             raise MerHfError(f"num_pixels is {self.num_pixels}, more than image_size {self.image_size} has")
+
+    def validate_names(self) -> None:
+        """Refuse names that are no text in one line: they are shown in tables, cards and pages."""
+        for what, names in (("id2label", self.class_names()), ("training_subjects", self.training_subjects or ())):
+            for name in names:
+                check_name(name, what)
 
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""

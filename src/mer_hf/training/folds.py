@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from datasets import Dataset
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from mer_hf.files import write_atomically
 from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import Share
@@ -165,13 +165,6 @@ def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
         yield from ((job, True) for job in jobs)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(f".unfinished-{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
-
-
 def write_json(path: Path, content: dict[str, object]) -> None:
     """Write values by name as `write_atomically` does."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
@@ -182,4 +175,4 @@ def json_digest(content: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Job", "folder_name", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]
+__all__ = ["Job", "folder_name", "folds_of", "json_digest", "shared_out", "write_json"]

@@ -21,6 +21,7 @@ from transformers import TrainingArguments
 
 from mer_hf.data import default_label_set
 from mer_hf.evaluation.summary import Summary
+from mer_hf.files import write_atomically
 from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
 from mer_hf.metrics import Scores, action_unit_scores, scores
@@ -29,7 +30,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.clips import Clip
 from mer_hf.training.control import control_predictions
-from mer_hf.training.folds import json_digest, write_atomically, write_json
+from mer_hf.training.folds import json_digest, write_json
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
 

@@ -398,16 +398,9 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def _choose_precision(arguments: TrainingArguments) -> None:
-    """Train in bf16 where the device has it, unless the recipe or the launcher says something else.
-
-    Raises:
-        RecipeError: for bf16 on the CPU of a machine that shows a GPU: there, part of the network stays in fp32.
-    """
-    shows_gpu = arguments.use_cpu and torch.cuda.is_available()
-    if shows_gpu and arguments.bf16:
-        raise RecipeError("bf16 with use_cpu needs the GPU out of sight: set CUDA_VISIBLE_DEVICES to nothing")
+    """Train in bf16 where the device has it, unless the recipe or the launcher says something else."""
     if arguments.bf16 is None:
-        arguments.bf16 = arguments.mixed_precision == "no" and has_bf16(arguments.device) and not shows_gpu
+        arguments.bf16 = arguments.mixed_precision == "no" and has_bf16(arguments.device)
         if arguments.bf16:
             arguments.mixed_precision = "bf16"
 
