@@ -88,7 +88,7 @@ def test_drawn_runs_and_scorings_claim_their_folder_as_others_do(make_clips, tmp
 def test_a_drawn_run_says_nothing_of_clips(tmp_path, few_fields):
     outcome = run(plan_of(tmp_path, None, **DRAWN))
     assert outcome.predictions is None
-    assert set(outcome.scores) == {"classes", "drawn_motion"}
+    assert set(outcome.scores) == {"classes", "confidence", "drawn_motion"}
     assert "counts" not in outcome.record
     assert outcome.record["data"]["description"].startswith("Motion drawn from facial action units")
     assert (outcome.record["folds"], outcome.record["recipe"]["dataset"]) == (0, "action-units")
