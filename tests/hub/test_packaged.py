@@ -17,9 +17,10 @@ from transformers import pipeline
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.hub.cards import write_card
 from mer_hf.hub.packaged import PACKAGED
+from mer_hf.rcn.configuration_rcn import rule_of_confidence
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.pipeline_rcn import TASK
-from mer_hf.training.drawn import score_drawn
+from mer_hf.training.drawn import drawn_confidence, score_drawn
 
 DEFAULT_MODEL = PACKAGED["default"]
 CLASSES = ("negative", "positive", "surprise")
@@ -76,9 +77,34 @@ def test_it_scores_on_drawn_motion_what_its_results_say():
 def test_a_still_face_gets_no_confident_answer(classify):
     frames = clip_of(60, "positive").frames
     still = np.repeat(frames[:1], 12, axis=0)
-    assert classify(still)[0]["score"] < 0.6
+    assert all(label["confident"] is False for label in classify(still))
     noisy = (still + np.random.default_rng(0).normal(0, 4, still.shape)).clip(0, 255).astype(np.uint8)
-    assert classify(noisy)[0]["score"] < 0.8
+    answer = classify(noisy)[0]
+    assert answer["confident"] is False
+    config = classify.model.config
+    assert rule_of_confidence(config.abstain_below, config.abstain_because) in answer["problems"][-1]
+    assert f"Below {config.abstain_below:.2f}, an answer is not confident" in answer["problems"][-1]
+
+
+def test_most_clips_in_which_something_moves_get_a_confident_answer(classify):
+    answers = [classify(clip_of(subject, shown).frames)[0] for subject in (60, 61) for shown in CLASSES]
+    assert sum("confident" not in answer for answer in answers) >= 4
+
+
+def test_its_temperature_and_threshold_are_those_of_its_results():
+    config, results = (json.loads((DEFAULT_MODEL / f"{name}.json").read_text()) for name in ("config", "results"))
+    found = results["confidence"]
+    assert config["temperature"] == pytest.approx(found["temperature"], abs=1e-4)
+    assert found["abstain_below"] <= config["abstain_below"] < found["abstain_below"] + 1e-4
+    assert f"at most {found['risk']:.0%} of the answers" in config["abstain_because"]
+
+
+@pytest.mark.slow
+def test_its_temperature_and_threshold_can_be_had_again():
+    model = RcnForVideoClassification.from_pretrained(DEFAULT_MODEL).eval()
+    model.config.temperature = 1.0
+    told = json.loads((DEFAULT_MODEL / "results.json").read_text())["confidence"]
+    assert drawn_confidence(model) == pytest.approx(told, abs=0.02)
 
 
 def test_an_interlaced_smile_is_a_smile_and_told_to_be_interlaced(classify):
