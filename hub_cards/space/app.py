@@ -32,7 +32,6 @@ MODEL = os.environ.get("MER_HF_MODEL")
 MOVED = 0.5  # the probability from which an action unit counts as moved, says the same card
 BRIEF = 1.0  # seconds; twice as long as a micro-expression takes
 LONGEST = 4.0  # seconds of a part, which is held in memory; overt expressions take no longer
-
 LONGEST_VIDEO = 600.0  # seconds that are watched for events; about a third of it is the time that this takes
 
 classify = pipeline(TASK, model=MODEL, device="cpu")

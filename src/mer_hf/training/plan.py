@@ -173,11 +173,11 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
     """The configuration of a model of drawn motion: three classes, and the units of the table.
 
     Raises:
-        RunError: for a recipe whose model is not one of flow.
+        RunError: for a recipe whose model takes colour.
     """
     config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.config_fields}, DRAWN_CLASSES)
-    if config.connectivity != "geometric":
-        raise RunError(f"--dataset {DRAWN} draws flow; preset {recipe.preset} is {config.connectivity}")
+    if config.connectivity != "geometric" and config.num_channels == 3:
+        raise RunError(f"--dataset {DRAWN} draws sequences of flow or in grey: num_channels 2 or 1, not 3")
     return config
 
 
