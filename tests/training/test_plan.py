@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from datasets import ClassLabel, Value
+from datasets import Array3D, ClassLabel, Value
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
@@ -40,6 +40,15 @@ def seen_by(*subjects, **options):
 def test_a_setting_of_the_model_that_cannot_be_used_is_explained(make_clips, tmp_path, kind, options, message):
     with pytest.raises(RunError, match=message):
         plan_of(tmp_path, make_clips(kind), **options)
+
+
+@pytest.mark.parametrize("side", [2, 4, 6])
+def test_flow_that_is_smaller_than_the_network_can_take_is_refused_before_any_training(make_clips, tmp_path, side):
+    clips = make_clips("flow")
+    flow = [[[row[:side] for row in channel[:side]] for channel in clip] for clip in clips["flow"]]
+    small = clips.remove_columns("flow").add_column("flow", flow, feature=Array3D((2, side, side), "float32"))
+    with pytest.raises(RunError, match=f"input of {side} x {side} pixels does not pass through rcn_stem"):
+        plan_of(tmp_path, small)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
