@@ -3,7 +3,7 @@
     pip install -e ".[space]" && python hub_cards/space/app.py
     MER_HF_MODEL=user/name python hub_cards/space/app.py  # not the model in the package: one of the Hub, or a folder
 
-a clip and its seconds -> cut -> examine, classify -> analyse -> labels, action units, problems, pictures
+a clip and its seconds -> part -> examine, classify -> analyse -> labels, action units, problems, pictures
 a long video -> find -> the page of `mer-hf analyze`
 """
 
@@ -24,20 +24,21 @@ from mer_hf.analysis.page import page as page_of
 from mer_hf.analysis.results import load_spotter
 from mer_hf.analysis.watching import Options, watch
 from mer_hf.inspection import draw_curve, draw_flow, draw_picture, examine
+from mer_hf.rcn.configuration_rcn import rule_of_confidence
 from mer_hf.rcn.decoding_rcn import Video, VideoError, stream_video
 from mer_hf.rcn.pipeline_rcn import TASK
 
 MODEL = os.environ.get("MER_HF_MODEL")
-CLEAR = 0.6  # a first score of the packaged model below it means that nothing moved clearly, says its card
 MOVED = 0.5  # the probability from which an action unit counts as moved, says the same card
 BRIEF = 1.0  # seconds; twice as long as a micro-expression takes
 LONGEST = 4.0  # seconds of a part, which is held in memory; overt expressions take no longer
-
 LONGEST_VIDEO = 600.0  # seconds that are watched for events; about a third of it is the time that this takes
 
 classify = pipeline(TASK, model=MODEL, device="cpu")
 spot = load_spotter(device="cpu")
-KNOWS_UNITS = bool(classify.model.config.action_units)
+CONFIG = classify.model.config
+KNOWS_UNITS = bool(CONFIG.action_units)
+RULE = "" if CONFIG.abstain_below is None else rule_of_confidence(CONFIG.abstain_below, CONFIG.abstain_because)
 
 TEXT = f"""
 # Micro-expressions in a video
@@ -54,17 +55,17 @@ in hiring, policing, teaching or care, and analyse people only with their consen
   most. Many are missed, and some that are found are none.
 - Browsers record 30 frames a second and compress them. That leaves at most 15 of a micro-expression, where the corpora
   of the field have up to a hundred.
-- A face that does not move has no class, and gets scores all the same.
+- A face that does not move has no class, and gets scores all the same. {RULE}
 - The corpora of the field are small and recorded in laboratories. Scores do not carry over to other people, cameras or
   situations.
 - **Nothing is kept.** The video is deleted from the server within twenty minutes, and passed on to nobody.
 
-**The model** is {f"`{MODEL}`" if MODEL else "the one in the package mer_hf"}. {classify.model.config.trained_on or ""}
+**The model** is {f"`{MODEL}`" if MODEL else "the one in the package mer_hf"}. {CONFIG.trained_on or ""}
 """
 
 
-def cut(data: bytes, start: float, end: float) -> bytes | Video:
-    """A video file from `start` to `end` in seconds, 0 for its end, and no more than `LONGEST` of it."""
+def part(data: bytes, start: float, end: float) -> bytes | Video:
+    """The part of a video file from `start` to `end` in seconds, 0 for its end; no more than `LONGEST` of it."""
     is_whole = not start and not end
     end = end or float("inf")
     if end <= start:
@@ -94,7 +95,7 @@ def analyse(path: str | None, start: float | None, end: float | None, is_cropped
     try:
         if not Path(path or "").is_file():
             raise VideoError("there is no video, or no longer; upload or record one")
-        clip = cut(Path(path).read_bytes(), start or 0.0, end or 0.0)
+        clip = part(Path(path).read_bytes(), start or 0.0, end or 0.0)
         seen = examine(clip, classify.video_processor.with_options(**options))
         problems = tuple(seen.clip.face.problems)
         if problems and seen.clip.face.face is None:
@@ -106,8 +107,6 @@ def analyse(path: str | None, start: float | None, end: float | None, is_cropped
     seconds = (len(seen.curve) - 1) / seen.clip.fps
     if seconds > BRIEF:
         problems += (f"the clip lasts {seconds:.1f} s, and a micro-expression at most half of one; cut it",)
-    if MODEL is None and answer[0]["score"] < CLEAR:
-        problems += (f"nothing moves clearly: the first score is below {CLEAR:g}, and says little",)
     units = {name: p for name, p in answer[0].get("action_units", {}).items() if p >= MOVED}
     return [
         gr.Column(visible=True),

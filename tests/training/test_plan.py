@@ -76,7 +76,7 @@ def test_seeds_are_counted_from_the_first(make_clips, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"preset": "strcn-a"}, "preset strcn-a is appearance"),
+        ({"model": {"connectivity": "sequence", "num_frames": 4}}, "in grey: num_channels 2 or 1, not 3"),
         ({"model": {"width": 4}}, "no fields"),
         ({"model": {"image_size": "x"}}, "preset rcn with model .*: Field 'image_size'"),
     ],

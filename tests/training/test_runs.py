@@ -18,6 +18,8 @@ from PIL import Image as Picture
 from sklearn.metrics import f1_score
 
 from mer_hf.commands import main
+from mer_hf.evaluation.confidence import fitted
+from mer_hf.hub.models import Recogniser
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.training import runs
 from mer_hf.training.clips import DatasetError, load_clips
@@ -266,6 +268,35 @@ def test_a_model_knows_the_subjects_of_what_it_began_with_or_is_averaged_with(ma
     seen = folder_of(tmp_path / "seen", saved_model(training_subjects=["s2", "somebody"]))
     outcome = run_in(tmp_path / "out", make_clips("flow"), protocol="none", model=None, **{option: seen})
     assert list(outcome.model.config.training_subjects) == ["s1", "s2", "s3", "somebody"]
+
+
+# --- from which score on it can be relied on ---
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_model_in_the_end_knows_from_which_score_on_it_can_be_relied_on(make_clips, tmp_path, averaged):
+    outcome = run_in(tmp_path, make_clips("flow", repeats=2), seeds=2, average_seeds=averaged)
+    rows, config = outcome.predictions, outcome.model.config
+    if averaged:
+        how = {**dict.fromkeys(SCORES, "mean"), "label": "first", "subject": "first"}
+        rows = rows.groupby("clip_id", as_index=False).agg(how)
+    logits, labels = np.log(rows[SCORES].to_numpy()), rows.label.map(CLASSES.index).to_numpy()
+    found = fitted(logits, labels, rows.subject.tolist())
+    assert outcome.scores["confidence"] == pytest.approx(found, abs=1e-4)
+    assert config.temperature == pytest.approx(found["temperature"], abs=1e-3)
+    assert 0 <= config.abstain_below - found["abstain_below"] < 2e-4
+    assert config.abstain_because.startswith("of clips of people on whom it was not trained, at most 20% of")
+    saved = folder_of(tmp_path / "saved", Recogniser(outcome.model, outcome.processor))
+    other = make_clips("flow", subjects=("n1", "n2"))
+    started = plan_of(tmp_path / "other", other, model=None, start=saved).config
+    assert (started.temperature, started.abstain_below, started.abstain_because) == (1.0, None, None)
+
+
+@pytest.mark.parametrize("options", [{"protocol": "lovo"}, {"protocol": "none"}, {"folds": "s2"}])
+def test_nobody_says_so_where_no_clips_of_two_other_people_tell(make_clips, tmp_path, options):
+    outcome = run_in(tmp_path, make_clips("flow", repeats=2), **options)
+    assert "confidence" not in outcome.scores
+    assert (outcome.model.config.temperature, outcome.model.config.abstain_below) == (1.0, None)
 
 
 # --- scoring a saved model ---
