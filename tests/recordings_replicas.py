@@ -130,12 +130,12 @@ def casme3(folder: Path) -> Path:
     return folder
 
 
-def smic_e(folder: Path) -> Path:
+def smic_e(folder: Path, count: int = 157) -> Path:
     """157 recordings of 16 people with a micro-expression each; no apex, numbers of six digits, text below."""
     people = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 18, 19, 20)
     rows = []
     top = folder / "SMIC-E_raw image" / "HS_long"
-    for place in range(157):
+    for place in range(count):
         who, emotion = people[place % 16], ("ne", "po", "sur")[place % 3]
         name, first = f"s{who}_{emotion}_{place // 16 + 1:02d}", 308_000 + 50 * place
         blank = " " if place == 9 else ""  # as in the names of the other cameras

@@ -2,11 +2,12 @@
 
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mer_hf.analysis.page import page
+from mer_hf.analysis.page import LIMITS, page
 from mer_hf.analysis.pictures import event_pictures
 from mer_hf.analysis.watching import Watched
 
@@ -98,6 +99,11 @@ def test_it_says_what_it_is_not_and_what_could_not_be_judged(text):
     assert "no face is seen" in said and "the file ends early" in said
     assert "could not be judged for 1:00.00 in all" in said
     assert "AU4 brow lowerer (0.90)" in said and "No pictures are kept" in said
+
+
+def test_its_words_are_those_of_the_limits_in_the_front_page():
+    readme = " ".join((Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").split())
+    assert LIMITS in readme
 
 
 def test_names_and_reasons_from_outside_are_escaped():

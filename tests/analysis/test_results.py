@@ -107,6 +107,7 @@ def test_started_again_it_goes_on_with_what_is_not_done(videos, network, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         analyze(videos, tmp_path / "stopped", model=network)
     assert "not watched yet" in (tmp_path / "stopped" / "files.csv").read_text()
+    (tmp_path / "stopped" / ".unfinished-1234567").write_text("half of a page, by a process that was killed")
     seen.clear()
     monkeypatch.setattr(results, "watch", lambda video, *rest: (seen.append(video), watch(video, *rest))[1])
     again = analyze(videos, tmp_path / "stopped", model=network)
@@ -212,6 +213,9 @@ def test_files_folders_patterns_and_addresses_are_found_once_each(videos, tmp_pa
     everything = [str(videos / name) for name in ("Jörg 1.mp4", "anna.mkv", "bad.mp4", "sub/anna.mp4")]
     assert find_videos([str(videos)]) == everything
     assert find_videos([str(videos / "*.mp4"), str(videos)]) == [everything[0], everything[2], *everything[1::2]]
+    assert find_videos([str(videos / "sub" / ".." / "anna.mkv"), everything[1]]) == [
+        str(videos / "sub" / ".." / "anna.mkv")
+    ]
     assert find_videos([str(videos / "**" / "anna.*")]) == [everything[1], everything[3]]
     assert find_videos(["https://example.org/a.mp4?x=1"]) == ["https://example.org/a.mp4?x=1"]
     (tmp_path / "img001.jpg").write_bytes(b"")

@@ -1,3 +1,4 @@
+import gc
 import http.server
 import io
 import re
@@ -256,6 +257,17 @@ def test_a_long_video_is_never_held_whole(tmp_path):
     tracemalloc.stop()
     assert total == 400
     assert peak < 40 * HEIGHT * WIDTH * 3
+
+
+def test_the_decoder_s_frames_are_gone_without_a_collection_of_garbage(tmp_path):
+    encode(tmp_path / "long.mp4", frames=40)
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in stream_video(tmp_path / "long.mp4")) == 40
+        assert sum(type(kept) is av.VideoFrame for kept in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
 
 
 def test_frames_come_before_a_damaged_one_is_met(media):

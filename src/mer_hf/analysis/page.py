@@ -68,7 +68,8 @@ def _summary(watched: Watched) -> str:
     found = ", ".join(f"{count} {html(kind)}" for kind, count in sorted(counts.items(), reverse=True))
     unwatched = sum(span["end"] - span["start"] for span in watched.spans if span["kind"] == UNWATCHED)
     length = f"{watched.frames} frames, up to {seconds_text(watched.seconds)}"
-    return f"{length}. Events: {found or 'none'}. Faces could not be judged for {seconds_text(unwatched)} in all."
+    gaps = f" Faces could not be judged for {seconds_text(unwatched)} in all." if unwatched else ""
+    return f"{length}. Events: {found or 'none'}.{gaps}"
 
 
 # --- the line of time ---

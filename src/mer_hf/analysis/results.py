@@ -32,7 +32,7 @@ from tqdm.auto import tqdm
 from transformers import Pipeline, pipeline
 
 from mer_hf.analysis.page import LIMITS, page
-from mer_hf.analysis.watching import CODED, Entry, Options, Segment, Watched, classify_segments, watch
+from mer_hf.analysis.watching import Entry, Options, Segment, Watched, classify_segments, watch
 from mer_hf.corpora.licence import names_a_gated_corpus
 from mer_hf.errors import MerHfError
 from mer_hf.exports import FORMATS, Span
@@ -218,7 +218,7 @@ def find_videos(paths: Sequence[str]) -> list[str]:
     Raises:
         AnalysisError: a folder or pattern holds no video, or there is none at all.
     """
-    found: dict[str, None] = {}
+    found: dict[str, str] = {}  # a place -> as it is named first
     for path in paths:
         if not is_address(path) and not Path(path).exists() and glob.has_magic(path):
             matches = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 - an absolute pattern too
@@ -230,10 +230,16 @@ def find_videos(paths: Sequence[str]) -> list[str]:
         if not videos:
             kinds = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             raise AnalysisError(f"{path} holds neither videos ({kinds}) nor images")
-        found |= dict.fromkeys(videos)
+        for video in videos:
+            found.setdefault(_place_of(video), video)
     if not found:
         raise AnalysisError("no videos are named; give files, folders or patterns")
-    return list(found)
+    return list(found.values())
+
+
+def _place_of(video: str) -> str:
+    """Where a video is, however it is named."""
+    return video if is_address(video) else str(Path(video).resolve())
 
 
 def _videos_at(path: str) -> list[str]:
@@ -247,12 +253,11 @@ def _videos_at(path: str) -> list[str]:
 
 def jobs_of(videos: Sequence[str]) -> list[Job]:
     """Names for the results: those of the files without their ends; of several that are alike, each with a mark."""
-    stems = [Path(video.split("?")[0]).stem or "video" for video in videos]
+    stems = [Path(video.split("?")[0] if is_address(video) else video).stem or "video" for video in videos]
     folded = [stem.casefold() for stem in stems]  # some disks take upper case for lower
 
     def mark(video: str) -> str:
-        place = video if is_address(video) else str(Path(video).resolve())
-        return hashlib.sha256(place.encode(errors="surrogateescape")).hexdigest()[:8]
+        return hashlib.sha256(_place_of(video).encode(errors="surrogateescape")).hexdigest()[:8]
 
     return [
         Job(video, stem if folded.count(stem.casefold()) == 1 else f"{stem}-{mark(video)}")
@@ -403,6 +408,15 @@ def spans_of(watched: Watched) -> list[Span]:
     ]
 
 
+def load_spotter(model: str = DEFAULT, device: str | None = None) -> MicroExpressionSpottingPipeline:
+    """The pipeline that finds events, with the classifier in the package.
+
+    Raises:
+        AnalysisError: the model cannot be loaded, or is of another task.
+    """
+    return cast(MicroExpressionSpottingPipeline, _loaded(SPOTTING, model, device))
+
+
 @functools.lru_cache(maxsize=2)
 def _loaded(task: str, model: str, device: str | None) -> Any:
     """A pipeline.
@@ -440,8 +454,7 @@ def _belongs(job: Job, plan: Plan) -> str:
     if path.is_dir():
         stamp = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(path.iterdir())]
     segments = None if plan.segments is None else plan.segments[job.video]
-    place = job.video if is_address(job.video) else str(path.resolve())
-    parts = [place, stamp, asdict(plan.options_for(job.video)), plan.exports, segments]
+    parts = [_place_of(job.video), stamp, asdict(plan.options_for(job.video)), plan.exports, segments]
     text = json.dumps([*parts, _model_stamp(plan.model, segments is None), version("mer-hf")])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
@@ -484,6 +497,8 @@ def _done(job: Job, plan: Plan) -> Entry | None:
 
 def join(jobs: Sequence[Job], plan: Plan) -> Analysis:
     """Write the tables of all videos from their records, in the order of the videos."""
+    for left in plan.folder.rglob(".unfinished-*"):  # by a process that was killed while it wrote
+        left.unlink()
     records = {job: _record(job, plan) or {"error": "not watched yet"} for job in jobs}
     events = [(job.video, event) for job, record in records.items() for event in record.get("events", ())]
     spans = [(job.video, span) for job, record in records.items() for span in record.get("spans", ())]
@@ -545,4 +560,13 @@ def _join_curves(parts: Sequence[Path], path: Path) -> None:
         unfinished.replace(path)
 
 
-__all__ = ["CODED", "Analysis", "AnalysisError", "analyze", "find_videos", "jobs_of", "read_segments"]
+__all__ = [
+    "DEFAULT",
+    "Analysis",
+    "AnalysisError",
+    "analyze",
+    "find_videos",
+    "jobs_of",
+    "load_spotter",
+    "read_segments",
+]

@@ -273,9 +273,7 @@ def stream_video(
 
     A file is shown as it asks to be: turned and mirrored by its display matrix, its pixels made square, and of two
     interlaced half pictures the upper one, its gaps filled by interpolation. Of several videos in one file the largest
-    is taken; a cover image is none.
-
-    Damage is noticed as far as a decoder or the container tells of it; SECURITY.md counts what is silent, by codec.
+    is taken; a cover image is none. Damage is noticed as far as decoder or container tell of it: see SECURITY.md.
 
     Args:
         source: One video in any form that `as_batch` lists. Arrays and tensors are uint8; the pictures of a list or
@@ -482,7 +480,8 @@ def _read_limited(response: SupportsRead, url: str, limit: int) -> bytes:
 
 def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An open file -> frames with their times, from 0."""
-    name, budget, shape, previous = wanted.name, wanted.budget, None, None
+    name, budget = wanted.name, wanted.budget
+    shape = previous = rotation = matrix = None
     options = _options(budget)
     try:
         with av.open(file, "r", options=options, metadata_errors="replace") as container:
@@ -501,7 +500,9 @@ def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.nda
                     seconds = previous + 1 / rate  # raw streams have no times, damaged ones go back
                 previous = seconds or 0.0
                 budget.check_size(frame.width, frame.height, name)
-                image = _shown(frame, pixel, wanted)
+                if frame.rotation != rotation:  # side_data keeps a frame until Python collects its garbage
+                    rotation, matrix = frame.rotation, _display_matrix(frame)
+                image = _shown(frame, pixel, matrix, wanted)
                 if shape is not None and image.shape != shape:
                     raise VideoError(
                         f"{name} changes its size at frame {log.frames}, from {size_text(shape)} to "
@@ -578,7 +579,21 @@ def _contradicts_checksums(packet: bytes) -> bool:
     return end == 0 and any(rests)
 
 
-def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], wanted: _Wanted) -> np.ndarray:
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """The matrix by which a frame asks to be shown, as of `as_shown`; None where it does not."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    return (a, b, c, d) if a or b or c or d else None
+
+
+def _shown(
+    frame: av.VideoFrame,
+    pixel: tuple[Fraction | int, Fraction | int],
+    matrix: tuple[int, int, int, int] | None,
+    wanted: _Wanted,
+) -> np.ndarray:
     """The pixels of a decoded frame as it asks to be shown."""
     image = _luma(frame) if wanted.grey else frame.to_ndarray(format="rgb24")
     if frame.interlaced_frame:
@@ -587,11 +602,7 @@ def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], w
         width, height = (round(length * factor) for length, factor in zip(image.shape[1::-1], pixel, strict=True))
         wanted.budget.check_size(width, height, wanted.name)
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
-        image = as_shown(image, a, b, c, d) if a or b or c or d else image
-    return image
+    return image if matrix is None else as_shown(image, *matrix)
 
 
 def _upper_field(image: np.ndarray) -> np.ndarray:

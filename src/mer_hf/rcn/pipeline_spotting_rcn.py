@@ -53,14 +53,19 @@ class Moment:
     Attributes:
         face: its number.
         seconds: the time of the frame.
-        eyes: pixels between its eyes, about a second later.
+        place: (2, 3), face coordinates -> pixels of the frame, about a second later.
         outputs: (11,), in the order of `OUTPUTS`, from 0 to 1.
     """
 
     face: int
     seconds: float
-    eyes: float
+    place: np.ndarray
     outputs: np.ndarray
+
+    @property
+    def eyes(self) -> float:
+        """Pixels between the eyes."""
+        return math.hypot(self.place[0, 0], self.place[1, 0])
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class _Watch:
 
     decoder: EventDecoder
     state: SpottingState | None = None
-    eyes: float = 0.0  # pixels between them
+    place: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))  # as of `FaceView`, the last one
     times: deque[float] = field(default_factory=deque)  # of moments that the network has not told about
     said: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=150))  # time, speech, blink
     named: dict[float, dict[str, Any]] = field(
@@ -307,9 +312,8 @@ class _Session:
             if reason or earlier is None or earlier.seconds < now.views[number].since - 1e-6:
                 continue
             watch = self.watches.setdefault(number, _Watch(EventDecoder(self.threshold)))
-            place = now.views[number].face_to_frame
-            watch.eyes = math.hypot(place[0, 0], place[1, 0])
-            yield from self._look(number, watch, pair_field(earlier.frame, now.frame, place))
+            watch.place = now.views[number].face_to_frame
+            yield from self._look(number, watch, pair_field(earlier.frame, now.frame, watch.place))
 
     @torch.inference_mode()
     def _look(self, number: int, watch: _Watch, motion: np.ndarray | None) -> list[Event]:
@@ -326,7 +330,7 @@ class _Session:
             seconds = watch.times.popleft()
             watch.said.append((seconds, float(row[SPEECH]), float(row[BLINK])))
             if self.observe is not None:
-                self.observe(Moment(number, seconds, watch.eyes, row))
+                self.observe(Moment(number, seconds, watch.place, row))
             events += watch.decoder.push(seconds, row)
         if motion is None:
             events += watch.decoder.finish()
@@ -376,8 +380,7 @@ class _Session:
             return {**nothing, "flags": ["too few frames for a label"]}
         model = cast(RcnForVideoClassification, self.spot.classifier.model)
         processor = cast(RcnVideoProcessor, self.spot.classifier.video_processor)
-        size = processor.crop_size if processor.connectivity == "geometric" else processor.size
-        crops = _crops(clip, number, max(size["height"], size["width"]), processor.margin)
+        crops = _crops(clip, number, max(processor.crop.values()), processor.margin)
         fps = (len(clip) - 1) / (clip[-1].seconds - clip[0].seconds)
         # of a clip that is cut to an onset and an apex, and cropped already, nothing is doubtful but its label
         features = processor(crops, apex=len(clip) - 1, fps=fps, align="none", face_problems="flag")
