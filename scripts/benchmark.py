@@ -37,7 +37,6 @@ from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.drawn.videos import RenderedVideo
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
 from mer_hf.training.clips import prepare
@@ -300,7 +299,6 @@ def benchmark_spot(rounds: int) -> None:
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    register()
     spot = pipeline("micro-expression-spotting")
     with tempfile.TemporaryDirectory() as folder:
         path, seconds = Path(folder) / "long.mp4", 15.0

@@ -19,7 +19,6 @@ import torch
 from mer_hf.drawn.sequences import held_back_sequences
 from mer_hf.drawn.videos import RenderedVideo
 from mer_hf.hub.packaged import SPOTTER
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.events_rcn import SpottedEvent
 from mer_hf.rcn.pipeline_spotting_rcn import TASK, MicroExpressionSpottingPipeline
@@ -160,7 +159,6 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=SPOTTER)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    register()
     torch.manual_seed(0)
     model, begin = RcnForSpotting(RcnSpottingConfig()), time.process_time()
     for recipe in RECIPES:
