@@ -37,7 +37,6 @@ from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.drawn.videos import RenderedVideo
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
 from mer_hf.training.clips import prepare
@@ -300,7 +299,7 @@ def benchmark_spot(rounds: int) -> None:
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    register()
+    imported = resident_megabytes()
     spot = pipeline("micro-expression-spotting")
     with tempfile.TemporaryDirectory() as folder:
         path, seconds = Path(folder) / "long.mp4", 15.0
@@ -334,7 +333,11 @@ def benchmark_spot(rounds: int) -> None:
                 late.append(now - event["end"])
         if late:
             print(f"latency of {len(late)} events: median {statistics.median(late):.2f} s, at most {max(late):.2f} s")
-        print(f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB")
+        kept = sum(frame.nbytes for frame in frames) / 1e6
+        print(
+            f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB; of that "
+            f"{imported:.0f} MB were there after the imports, and {kept:.0f} MB are the frames that go round"
+        )
 
 
 def resident_megabytes() -> float:
