@@ -6,7 +6,7 @@ Each source is a dataset whose `__getitems__` gives a whole batch, for gathering
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict, cast
 
 import numpy as np
@@ -42,6 +42,30 @@ class DrawnBatch(TypedDict):
 
 
 REST = 0.1  # part of the fields in which no unit moves: a model that has seen stillness is less sure of what it is
+
+
+class Order(torch.utils.data.Sampler[list[int]]):
+    """The batches of an epoch as lists of indices, in an order that is drawn when the epoch begins.
+
+    Args:
+        count: number of clips or fields.
+        batch_size: number of them in a batch.
+        drop_last: whether a last batch of fewer is left out.
+        generator: of the CPU, from which the order is drawn.
+    """
+
+    def __init__(self, count: int, batch_size: int, drop_last: bool, generator: torch.Generator) -> None:
+        self.count, self.batch_size, self.drop_last, self.generator = count, batch_size, drop_last, generator
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return (self.count if self.drop_last else self.count + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Each index once, or left out with the last batch."""
+        order = torch.randperm(self.count, generator=self.generator).tolist()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield order[start : start + self.batch_size]
 
 
 class Packed:
@@ -202,4 +226,4 @@ class JointClips(torch.utils.data.Dataset):
         }
 
 
-__all__ = ["DRAWN_CLASSES", "DrawnFields", "JointClips", "ResidentClips"]
+__all__ = ["DRAWN_CLASSES", "Batch", "DrawnFields", "JointClips", "Order", "ResidentClips"]

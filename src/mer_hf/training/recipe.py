@@ -99,6 +99,7 @@ HELP = {
     "average_seeds": "save one model that averages the predictions of all seeds",
     "average_with": "saved model that every trained one is averaged with",
     "control": "score a PCA and a support vector machine on the same folds (flow)",
+    "fold_batch": "trainings that are made as one: a number, or auto for what is fastest",
     "num_proc": "number of processes that render and prepare the clips",
 }
 """What the options of a recipe are."""
@@ -135,6 +136,7 @@ class Recipe:
     average_seeds: bool = False
     average_with: str | None = None
     control: bool = False
+    fold_batch: str = "auto"
     num_proc: int | None = None
 
     def __post_init__(self) -> None:
@@ -156,6 +158,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise RecipeError(f"{name} must be above 0 and finite, got {value}")
+        if self.fold_batch != "auto" and not (self.fold_batch.isdecimal() and 1 <= int(self.fold_batch) <= 10_000):
+            raise RecipeError(f"fold_batch must be auto, or a number from 1 to 10000, got {_short(self.fold_batch)}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
         self._refuse_unused()

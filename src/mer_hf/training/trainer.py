@@ -24,7 +24,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirror
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.batches import Batch, DrawnFields, JointClips, ResidentClips
+from mer_hf.training.batches import Batch, DrawnFields, JointClips, Order, ResidentClips
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
@@ -35,15 +35,17 @@ CALIBRATION_SEED = 2**32
 
 
 class Trained(NamedTuple):
-    """A trained model, in evaluation mode and fp32, and the trainer that trained it."""
+    """A trained model, in evaluation mode and fp32.
+
+    Attributes:
+        model: the model.
+        curve: what was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`.
+        trainer: the trainer that trained it.
+    """
 
     model: RcnForVideoClassification
+    curve: list[dict[str, float]]
     trainer: "RcnTrainer"
-
-    @property
-    def curve(self) -> list[dict[str, float]]:
-        """What was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`."""
-        return self.trainer.state.log_history
 
 
 def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Trained:
@@ -58,6 +60,13 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
     Raises:
         RunError: where the weights or the loss stop being finite numbers.
     """
+    trainer = begin(plan, clips, seed, name)
+    trainer.train()
+    return finish(trainer)
+
+
+def begin(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> "RcnTrainer":
+    """A training before its first step, see `train`: the trainer, with the model and the source of its batches."""
     arguments, config = copy.copy(plan.arguments), copy.deepcopy(plan.config)
     arguments.seed = seed
     arguments.run_name = "/".join(part for part in (arguments.run_name, name) if part) or None
@@ -73,11 +82,14 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
     if config.connectivity == "appearance":
         energies = [motion_energy(clip.frames[:, 0]) for clip in clips]
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
-    trainer = RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
-    trainer.train()
-    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
+    return RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
+
+
+def finish(trainer: "RcnTrainer") -> Trained:
+    """What came out of a trainer whose steps are done."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the autocast of training
     model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
-    return Trained(model.eval(), trainer)
+    return Trained(model.eval(), trainer.state.log_history, trainer)
 
 
 def training_source(plan: Plan, clips: Sequence[Clip], seed: int) -> ResidentClips | DrawnFields | JointClips:
@@ -119,13 +131,13 @@ class RcnTrainer(Trainer):
     def __init__(
         self,
         model: RcnForVideoClassification,
-        source: torch.utils.data.Dataset,
+        source: ResidentClips | DrawnFields | JointClips,
         processor: RcnVideoProcessor,
         recipe: Recipe,
         arguments: TrainingArguments,
         name: str = "",
     ) -> None:
-        self.processor, self.recipe = processor, recipe
+        self.source, self.processor, self.recipe, self.name = source, processor, recipe, name
         self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
         self.generator = torch.Generator().manual_seed(arguments.seed)  # of the CPU: the same numbers on every device
         arguments = copy.copy(arguments)
@@ -147,6 +159,20 @@ class RcnTrainer(Trainer):
             if isinstance(callback, TensorBoardCallback):  # it would name the run after the second, as others do
                 run_name = folder_name(self.args.run_name or "run")
                 callback.logging_dir = str(Path(cast(str, self.args.output_dir), "tracked", run_name))
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        """Whole batches of the source, in an order that is drawn anew for every epoch."""
+        loader = torch.utils.data.DataLoader(
+            self.source,
+            batch_sampler=self.order(),
+            collate_fn=self.data_collator,
+            generator=torch.Generator(),  # the loader would draw from the stream of numbers of dropout
+        )
+        return self.accelerator.prepare(loader)
+
+    def order(self) -> Order:
+        """The batches of every epoch, drawn from the numbers of this training."""
+        return Order(len(self.source), self.args.train_batch_size, self.args.dataloader_drop_last, self.generator)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -231,10 +257,20 @@ class StopWhereNotFinite(TrainerCallback):
     ) -> None:
         """Look at all weights and statistics."""
         if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-            raise RunError(
-                f"{self.name or 'the training'} went astray in epoch {round(state.epoch or 0)}: its weights are no "
-                f"longer finite numbers. A learning rate below {args.learning_rate:g} may help."
-            )
+            raise went_astray(self.name, round(state.epoch or 0), args.learning_rate)
+
+
+def went_astray(name: str, epoch: int, learning_rate: float) -> RunError:
+    """The error of a training whose weights are no longer finite after an epoch."""
+    return RunError(
+        f"{name or 'the training'} went astray in epoch {epoch}: its weights are no longer finite numbers. A learning "
+        f"rate below {learning_rate:g} may help."
+    )
+
+
+def moving_average(model: torch.nn.Module, decay: float) -> ModelEmaV3:
+    """The moving average of a model's weights; of the first steps it keeps less."""
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 class AverageWeights(TrainerCallback):
@@ -257,7 +293,7 @@ class AverageWeights(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Begin with the initial weights."""
-        self.average = ModelEmaV3(model, decay=self.decay, use_warmup=True)
+        self.average = moving_average(model, self.decay)
 
     def on_step_end(
         self,
@@ -364,11 +400,15 @@ def many_small_steps() -> Generator[None]:
 __all__ = [
     "RcnTrainer",
     "Trained",
+    "begin",
     "calibrate_units",
+    "finish",
     "finish_tracking",
     "many_small_steps",
     "mirror_at_random",
+    "moving_average",
     "predict",
     "train",
     "training_source",
+    "went_astray",
 ]
