@@ -9,7 +9,6 @@ from a stream as torch's, elsewhere from a hash of its seed and its step, so tha
 beside it. In fp32 on a CPU the weights are those of separate trainings, up to rounding.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
@@ -18,14 +17,17 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from transformers import TrainingArguments
+from transformers.trainer_utils import IntervalStrategy
+from transformers.training_args import OptimizerNames
 
 from mer_hf.rcn.configuration_rcn import STEMS
 from mer_hf.rcn.losses_rcn import LEFT_OUT, ClassTerms, class_terms, classification_loss, unit_loss
-from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, mirrored
-from mer_hf.rcn.tuning_rcn import Dropout, bits_an_element, kept_by_bits, random_words
+from mer_hf.rcn.modeling_rcn import mirrored
+from mer_hf.rcn.tuning_rcn import bits_an_element, kept_by_bits, random_words
 from mer_hf.training.batches import Batch, JointClips, ResidentClips
 from mer_hf.training.clips import Clip
 from mer_hf.training.plan import Plan, RunError
+from mer_hf.training.stacking import RowsNorm, dropouts_of, hashed_words, stackable
 from mer_hf.training.trainer import RcnTrainer, Trained, begin, finish, moving_average, train, went_astray
 
 FILLS = 2**28
@@ -40,7 +42,7 @@ class Training(NamedTuple):
     name: str
 
 
-def train_all(plan: Plan, trainings: Sequence[Training], size: int) -> list[Trained]:
+def train_all(plan: Plan, trainings: Sequence[Training], size: int) -> Iterator[Trained]:
     """Train as `trainer.train` does, so many at once.
 
     Args:
@@ -53,11 +55,10 @@ def train_all(plan: Plan, trainings: Sequence[Training], size: int) -> list[Trai
         RunError: where the weights of a training stop being finite numbers.
     """
     if size == 1 and (plan.arguments.device.type == "cpu" or apart(plan) is not None):
-        return [train(plan, *training) for training in trainings]
-    trained = []
+        yield from (train(plan, *training) for training in trainings)
+        return
     for start in range(0, len(trainings), size):
-        trained += Together([begin(plan, *training) for training in trainings[start : start + size]]).train()
-    return trained
+        yield from Together([begin(plan, *training) for training in trainings[start : start + size]]).train()
 
 
 def fold_batch(plan: Plan, training: Training) -> int:
@@ -84,19 +85,19 @@ def fold_batch(plan: Plan, training: Training) -> int:
 def apart(plan: Plan) -> str | None:
     """Why the trainings of a plan are made one after the other, each by the Trainer; None where they can be one."""
     arguments, config = plan.arguments, plan.config
+    optim, logging = OptimizerNames(arguments.optim).value, IntervalStrategy(arguments.logging_strategy).value
     reasons = (
         (config.connectivity == "appearance", "with appearance connectivity every fold has a mask of its own"),
         (config.backbone not in STEMS, f"backbone {config.backbone} may hold what only single networks compute"),
-        (arguments.optim not in ("adamw_torch", "adamw_torch_fused", "sgd"), f"optim is {arguments.optim}"),
+        (optim not in ("adamw_torch", "adamw_torch_fused", "sgd"), f"optim is {optim}"),
         ("nesterov" in (arguments.optim_args or ""), "optim_args asks for nesterov"),
         ("dampening" in (arguments.optim_args or ""), "optim_args asks for dampening"),
-        ("reduce_lr" in arguments.lr_scheduler_type, f"lr_scheduler_type is {arguments.lr_scheduler_type.value}"),
         (arguments.gradient_accumulation_steps > 1, "a step is accumulated from parts"),
         (arguments.fp16, "fp16 scales the loss of one network"),
         (arguments.torch_compile, "torch_compile compiles one network"),
         (arguments.gradient_checkpointing, "activations are computed again"),
         (bool(arguments.report_to), f"{arguments.report_to} track one training at a time"),
-        (arguments.logging_strategy != "epoch", f"logging_strategy is {arguments.logging_strategy.value}, not epoch"),
+        (logging != "epoch", f"logging_strategy is {logging}, not epoch"),
     )
     return next((reason for applies, reason in reasons if applies), None)
 
@@ -110,141 +111,15 @@ def kept_for_backward(trainer: RcnTrainer) -> int:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    batch = trainer.source.__getitems__(list(range(rows)))
+    batch = cast(Batch, trainer.source.__getitems__(list(range(rows))))
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor), autocast(trainer.args):
-        trainer.model.train()(trainer.finished(batch))
+        trainer.network.train()(trainer.finished(batch))
     return sum(sizes.values()) * trainer.args.train_batch_size // rows
 
 
 def autocast(arguments: TrainingArguments) -> torch.autocast:
     """The precision of the arguments; nothing of it is cached, which the graph of a step would keep for ever."""
     return torch.autocast(arguments.device.type, torch.bfloat16, enabled=arguments.bf16, cache_enabled=False)
-
-
-# --- layers of which k are computed as one ---
-
-
-class KeptDropout(nn.Module):
-    """Dropout by a mask that is given."""
-
-    kept: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("kept", torch.ones(()), persistent=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Maps times the mask."""
-        return maps * self.kept.to(maps.dtype)
-
-
-class RowsNorm(nn.BatchNorm2d):
-    """Batch normalisation by the statistics of those rows of a batch that count; torch's own where all do."""
-
-    rows: Tensor
-    ragged = False
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__(norm.num_features, norm.eps, norm.momentum)
-        self.register_buffer("rows", torch.ones(1), persistent=False)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Maps (B * T, C, h, w) of B rows, each of T frames."""
-        if not self.ragged:
-            return super().forward(input)
-        maps, each = input.float(), len(input) // len(self.rows)
-        weights = self.rows[:, None].expand(-1, each).reshape(-1, 1, 1, 1)
-        count = weights.sum() * math.prod(maps.shape[2:])
-        mean = (maps * weights).sum((0, 2, 3)) / count.clamp(min=1)
-        centred = maps - mean[:, None, None]
-        variance = (centred.square() * weights).sum((0, 2, 3)) / count.clamp(min=1)
-        momentum = cast(float, self.momentum) * (count > 0)  # a fold that is through stays as it is
-        with torch.no_grad():
-            unbiased = variance * count / (count - 1).clamp(min=1)
-            cast(Tensor, self.running_mean).add_(momentum * (mean - cast(Tensor, self.running_mean)))
-            cast(Tensor, self.running_var).add_(momentum * (unbiased - cast(Tensor, self.running_var)))
-            cast(Tensor, self.num_batches_tracked).add_((count > 0).long())
-        scaled = centred * ((variance + self.eps).rsqrt() * self.weight)[:, None, None]
-        return (scaled + self.bias[:, None, None]).to(input.dtype)
-
-
-def stackable(model: RcnForVideoClassification) -> RcnForVideoClassification:
-    """A copy of a network whose dropout and batch normalisation are those above, under the names that they had."""
-    network = copy.deepcopy(model).to(memory_format=torch.contiguous_format).train()
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, Dropout) and 0 < child.p < 1:
-                setattr(module, name, KeptDropout())
-            elif isinstance(child, nn.BatchNorm2d):
-                setattr(module, name, RowsNorm(child))
-    return network
-
-
-# --- random numbers ---
-
-
-class Dropped(NamedTuple):
-    """A dropout layer, and the maps that come to it: of one row `frames` times `shape`, in the order of `stride`."""
-
-    name: str
-    p: float
-    frames: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-    def mask(self, kept: Tensor) -> Tensor:
-        """(k, rows * numbers of a row) in the order of memory -> (k, rows * frames, *shape)."""
-        rows = kept.shape[1] // math.prod(self.shape)
-        return kept.as_strided((len(kept), rows, *self.shape), (kept.shape[1], *self.stride))
-
-    def numbers(self, rows: int) -> int:
-        """How many numbers the maps of so many rows hold."""
-        return rows * self.frames * math.prod(self.shape)
-
-
-def dropouts_of(trainer: RcnTrainer) -> list[Dropped]:
-    """The dropout layers of a trainer's network in the order in which they are called, found with two blank clips."""
-    found: list[Dropped] = []
-    hooks = []
-    for name, module in trainer.model.named_modules():
-        if isinstance(module, Dropout) and 0 < module.p < 1:
-
-            def note(module: nn.Module, inputs: tuple[Tensor], name: str = name, p: float = module.p) -> None:
-                maps = inputs[0]
-                found.append(Dropped(name, p, len(maps) // 2, maps.shape[1:], torch.empty_like(maps).stride()))
-
-            hooks.append(module.register_forward_pre_hook(note))
-    config = trainer.model.config
-    blank = torch.zeros(2 * config.num_frames, config.num_channels, *config.image_size, device=trainer.args.device)
-    with torch.no_grad():
-        blank = blank.contiguous(memory_format=torch.channels_last).unflatten(0, (2, -1))
-        trainer.model.eval().single_network(blank)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def hashed_words(keys: Tensor, steps: Tensor, layer: int, count: int) -> Tensor:
-    """Random words (k, count) int64 that follow from a key, a step and a layer alone, the same on every device.
-
-    They are the finaliser of splitmix64 (Steele, Lea, Flood, OOPSLA 2014) of a counter, twice.
-
-    Args:
-        keys: (k,) int64, a fold's own.
-        steps: (k,) int64, how many steps the fold has made.
-        layer: which of its layers they are for.
-        count: number of words.
-    """
-    streams = _mixed(_mixed(keys) + steps * 2**16 + layer)
-    places = torch.arange(count, device=keys.device) * -7046029254386353131  # 2^64 over the golden ratio, as int64
-    return _mixed(streams[:, None] + places)
-
-
-def _mixed(words: Tensor) -> Tensor:
-    """A bijection of int64 under which near words are far apart; products wrap around."""
-    words = (words ^ (words >> 30 & (1 << 34) - 1)) * -4658895280553007687
-    words = (words ^ (words >> 27 & (1 << 37) - 1)) * -7723592293110705685
-    return words ^ (words >> 31 & (1 << 33) - 1)
 
 
 # --- k trainings as one ---
@@ -281,10 +156,10 @@ class Together:
     def __init__(self, trainers: Sequence[RcnTrainer]) -> None:
         self.trainers, first = trainers, trainers[0]
         self.device, self.args = first.args.device, first.args
-        models = [trainer.model for trainer in trainers]
+        models = [trainer.network for trainer in trainers]
         self.network = stackable(models[0])
         self.norms = {name: module for name, module in self.network.named_modules() if isinstance(module, RowsNorm)}
-        self.dropouts = dropouts_of(first)
+        self.dropouts = dropouts_of(models[0])
         parameters = dict(models[0].named_parameters())
         self.shapes = {name: parameter.shape for name, parameter in parameters.items()}
         flat = [torch.cat([part.detach().flatten() for part in model.parameters()]) for model in models]
@@ -292,8 +167,8 @@ class Together:
         names = [name for name, _ in models[0].named_buffers()]
         self.buffers = {name: torch.stack([model.get_buffer(name) for model in models]) for name in names}
         self.moments = torch.zeros(2, *self.weights.shape, device=self.device)
-        _, self.options = first.get_optimizer_cls_and_kwargs(first.args, first.model)
-        decayed = set(first.get_decay_parameter_names(first.model))
+        _, self.options = first.get_optimizer_cls_and_kwargs(first.args, models[0])
+        decayed = set(first.get_decay_parameter_names(models[0]))
         decay = [torch.full((part.numel(),), float(name in decayed)) for name, part in parameters.items()]
         self.decay = (torch.cat(decay) * first.args.weight_decay).to(self.device)
         self.averages = None
@@ -305,6 +180,7 @@ class Together:
         self.seeds = torch.tensor([trainer.args.seed for trainer in trainers], device=self.device)
         self.dropout_generators = [torch.Generator().manual_seed(trainer.args.seed) for trainer in trainers]
         self.timetable = Timetable(trainers)
+        self.blank, self.bank = blank_rows(first, len(trainers), self.timetable.rows), ready_clips(trainers)
         self.seen = torch.zeros(2, len(trainers), device=self.device)
         self.graphs: dict[bool, GraphedStep] = {}
 
@@ -325,7 +201,7 @@ class Together:
         for fold, trainer in enumerate(self.trainers):
             weights = dict(self.named_parameters(final[0][fold]))
             buffers = {name: value[fold] for name, value in zip(self.buffers, final[1:], strict=True)}
-            trainer.model.load_state_dict({**weights, **buffers})
+            trainer.network.load_state_dict({**weights, **buffers})
             trainer.state.log_history = self.timetable.curve(fold, history[:, :, fold])
         return [finish(trainer) for trainer in self.trainers]
 
@@ -353,69 +229,57 @@ class Together:
         return values.pin_memory().to(self.device, non_blocking=True)
 
     def gather(self, batches: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-        """The clips of each fold with these indices -> pixels, labels and units of `Inputs`, rows of each fold."""
-        if all(isinstance(t.source, ResidentClips) and t.source.inputs is not None for t in self.trainers):
-            return self.gather_ready(batches)
-        most = self.timetable.rows
-        pixels = labels = units = torch.empty(0)
-        counts = [0] * len(batches)
+        """The clips of each fold with these indices -> pixels, labels and units of `Inputs`, and each fold's rows."""
+        if self.bank is not None:
+            return self.gather_ready(self.bank, batches)
+        (pixels, labels, units), counts = (part.clone() for part in self.blank), [0] * len(batches)
         for fold, (trainer, indices) in enumerate(zip(self.trainers, batches, strict=True)):
-            if not indices:
-                continue
-            batch = cast(Batch, trainer.source.__getitems__(indices))
-            part = trainer.finished(batch)
-            if pixels.numel() == 0:
-                like = {"device": self.device, "dtype": part.dtype}
-                pixels = torch.zeros(len(batches), most, *part.shape[1:], **like)
-                labels = torch.full((len(batches), most), LEFT_OUT, device=self.device)
-                width = batch["action_units"].shape[1] if "action_units" in batch else 0
-                units = torch.full((len(batches), most, width), torch.nan, device=self.device)
-            counts[fold] = len(part)
-            pixels[fold, : len(part)], labels[fold, : len(part)] = part, batch["labels"]
-            if "action_units" in batch:
-                units[fold, : len(part)] = batch["action_units"]
+            if indices:
+                batch = cast(Batch, trainer.source.__getitems__(indices))
+                rows = counts[fold] = len(batch["labels"])
+                pixels[fold, :rows], labels[fold, :rows] = trainer.finished(batch), batch["labels"]
+                if "action_units" in batch:
+                    units[fold, :rows] = batch["action_units"]
         return pixels, labels, units, counts
 
-    def gather_ready(self, batches: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    def gather_ready(
+        self, bank: tuple[Tensor, Tensor], batches: Sequence[list[int]]
+    ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         """As `gather`, of clips that are model inputs already: for all folds at once."""
-        sources = [cast(ResidentClips, trainer.source) for trainer in self.trainers]
-        if not hasattr(self, "bank"):
-            parts = [cast(Tensor, source.inputs) for source in sources]
-            self.bank = nn.utils.rnn.pad_sequence(parts, batch_first=True)
-            self.bank_labels = nn.utils.rnn.pad_sequence([source.labels for source in sources], batch_first=True)
-            self.bank_folds = torch.arange(len(sources), device=self.device)[:, None]
         counts, most = [len(indices) for indices in batches], self.timetable.rows
         rows = self.upload(torch.tensor([indices + [0] * (most - len(indices)) for indices in batches]))
-        flips = torch.zeros(len(batches), most, dtype=torch.bool)
+        folds = torch.arange(len(batches), device=self.device)[:, None]
+        pixels, labels = (part[folds, rows] for part in bank)
         if self.trainers[0].recipe.mirror:
+            flips = torch.zeros(len(batches), most, dtype=torch.bool)
             for fold, (trainer, count) in enumerate(zip(self.trainers, counts, strict=True)):
                 flips[fold, :count] = torch.rand(count, generator=trainer.generator) < 0.5
-        pixels = self.bank[self.bank_folds, rows]
-        if self.trainers[0].recipe.mirror:
             other = mirrored(pixels.flatten(0, 1), self.trainers[0].processor.connectivity).view_as(pixels)
             pixels = torch.where(self.upload(flips)[:, :, None, None, None, None], other, pixels)
-        labels = self.bank_labels[self.bank_folds, rows]
         padding = self.upload(torch.arange(most) >= torch.tensor(counts)[:, None])
-        return pixels, labels.masked_fill(padding, LEFT_OUT), torch.empty(*rows.shape, 0, device=self.device), counts
+        return pixels, labels.masked_fill(padding, LEFT_OUT), self.blank[2], counts
 
     def masks(self, inputs: Inputs) -> dict[str, Tensor]:
         """The masks of all dropout layers, (k, R * frames, C, h, w) each."""
-        most = inputs.rows.shape[1]
-        masks = {}
         if self.device.type != "cpu":
-            for layer, drop in enumerate(self.dropouts):
-                count = drop.numbers(most)
-                words = hashed_words(self.seeds, inputs.steps, layer, -(-count * bits_an_element(drop.p) // 64))
-                masks[drop.name] = drop.mask(kept_by_bits(words, count, drop.p, torch.float32))
-            return masks
+            return self.hashed_masks(inputs)
         counts = inputs.rows.sum(1).long().tolist()
-        kept = [torch.zeros(len(counts), drop.numbers(most)) for drop in self.dropouts]
+        kept = [torch.zeros(len(counts), drop.numbers(inputs.rows.shape[1])) for drop in self.dropouts]
         for fold, (rows, generator) in enumerate(zip(counts, self.dropout_generators, strict=True)):
             for drop, whole in zip(self.dropouts, kept, strict=True):
                 if count := drop.numbers(rows):
                     words = random_words(count, drop.p, generator)
                     whole[fold, :count] = kept_by_bits(words, count, drop.p, torch.float32)
         return {drop.name: drop.mask(whole) for drop, whole in zip(self.dropouts, kept, strict=True)}
+
+    def hashed_masks(self, inputs: Inputs) -> dict[str, Tensor]:
+        """As `masks`, of numbers that any device makes for itself."""
+        masks = {}
+        for layer, drop in enumerate(self.dropouts):
+            count = drop.numbers(inputs.rows.shape[1])
+            words = hashed_words(self.seeds, inputs.steps, layer, -(-count * bits_an_element(drop.p) // 64))
+            masks[drop.name] = drop.mask(kept_by_bits(words, count, drop.p, torch.float32))
+        return masks
 
     # --- what a step does ---
 
@@ -488,6 +352,26 @@ class Together:
         for trainer, well in zip(self.trainers, finite, strict=True):
             if not well:
                 raise went_astray(trainer.name, epoch, trainer.args.learning_rate)
+
+
+def blank_rows(trainer: RcnTrainer, folds: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels, labels and units of `Inputs` that count nowhere."""
+    config, device = trainer.network.config, trainer.args.device
+    knows_units = not isinstance(trainer.source, ResidentClips)
+    pixels = torch.zeros(folds, rows, config.num_frames, config.num_channels, *config.image_size, device=device)
+    units = torch.full((folds, rows, len(config.action_units or ()) if knows_units else 0), torch.nan, device=device)
+    return pixels, torch.full((folds, rows), LEFT_OUT, device=device), units
+
+
+def ready_clips(trainers: Sequence[RcnTrainer]) -> tuple[Tensor, Tensor] | None:
+    """Inputs (k, N, T, C, H, W) and labels (k, N) of clips that are model inputs already; None where some are not."""
+    inputs, labels = [], []
+    for trainer in trainers:
+        if not isinstance(trainer.source, ResidentClips) or trainer.source.inputs is None:
+            return None
+        inputs.append(trainer.source.inputs)
+        labels.append(trainer.source.labels)
+    return nn.utils.rnn.pad_sequence(inputs, batch_first=True), nn.utils.rnn.pad_sequence(labels, batch_first=True)
 
 
 class Timetable:

@@ -165,6 +165,33 @@ def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
         yield from ((job, True) for job in jobs)
 
 
+def unfinished(jobs: Sequence[Job], share: Share, size: int) -> Iterator[list[Job]]:
+    """The jobs that this process is to do, so many at a time, which it holds until it asks for the next ones.
+
+    Args:
+        jobs: all jobs of the run.
+        share: which of several processes this is.
+        size: number of jobs at a time; one that another process held is waited for alone, with none in hand.
+    """
+    with contextlib.ExitStack() as locks:
+        chunk: list[Job] = []
+        for job, wait in shared_out(jobs, share):
+            if wait and chunk:
+                yield chunk
+                locks.close()
+                chunk = []
+            with contextlib.ExitStack() as lock:
+                if lock.enter_context(job.held(wait)) and job.kept() is None:
+                    locks.push(lock.pop_all())
+                    chunk.append(job)
+            if len(chunk) == size:
+                yield chunk
+                locks.close()
+                chunk = []
+        if chunk:
+            yield chunk
+
+
 def write_atomically(path: Path, text: str) -> None:
     """Write a file that is there whole or not at all."""
     unfinished = path.with_name(f".unfinished-{os.getpid()}")
@@ -182,4 +209,13 @@ def json_digest(content: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Job", "folder_name", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]
+__all__ = [
+    "Job",
+    "folder_name",
+    "folds_of",
+    "json_digest",
+    "shared_out",
+    "unfinished",
+    "write_atomically",
+    "write_json",
+]

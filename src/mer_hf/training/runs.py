@@ -24,9 +24,10 @@ from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
+from mer_hf.training.batched import Training, fold_batch, train_all
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
-from mer_hf.training.folds import Job, folds_of, shared_out
+from mer_hf.training.folds import Job, folds_of, unfinished
 from mer_hf.training.outcome import (
     Found,
     Outcome,
@@ -43,13 +44,12 @@ from mer_hf.training.outcome import (
 from mer_hf.training.plan import Plan, RunError, make_plan
 from mer_hf.training.processes import ALONE, Share, take_share
 from mer_hf.training.recipe import DRAWN, Recipe, read_recipe
-from mer_hf.training.trainer import calibrate_units, finish_tracking, many_small_steps, predict
-from mer_hf.training.trainer import train as train_one
+from mer_hf.training.trainer import Trained, calibrate_units, finish_tracking, many_small_steps, predict
 
 logger = logging.getLogger(__name__)
 
 MAY_DIFFER = (
-    *("folds", "seeds", "average_seeds", "control", "num_proc", "use_cpu", "bf16", "fp16"),
+    *("folds", "seeds", "average_seeds", "control", "fold_batch", "num_proc", "use_cpu", "bf16", "fp16"),
     *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "log_level", "logging_strategy"),
     *("logging_steps", "logging_first_step", "dataloader_pin_memory", "output_dir"),
 )
@@ -123,10 +123,9 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     held_out = {fold.name: tuple(names[row] for row in fold.test) for fold in folds}
     jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
     with many_small_steps():
-        for job, wait in shared_out(jobs, share):
-            with job.held(wait) as held:
-                if held and job.kept() is None:
-                    train_and_test(plan, clips, job)
+        size = fold_batch(plan, training_of(clips, jobs[0])) if jobs else 1
+        for chunk in unfinished(jobs, share, size):
+            train_and_test(plan, clips, chunk)
         if share.rank != 0:
             return None
         model = final_model(plan, clips)
@@ -162,13 +161,28 @@ def data_of(dataset: Dataset | None) -> Record:
     return {"data": DRAWN_DATA} if dataset is None else data_record(dataset)
 
 
-def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
-    """Train on one side of a fold, and keep what the model says of the other.
+def training_of(clips: Sequence[Clip], job: Job) -> Training:
+    """The training of a job: on the clips of one side of its fold."""
+    return Training([clips[row] for row in job.fold.train], job.random_seed, job.name)
+
+
+def train_and_test(plan: Plan, clips: Sequence[Clip], jobs: Sequence[Job]) -> None:
+    """Train on one side of each fold, as one where there are several, and keep what the models say of the other.
 
     Raises:
         RunError: for a training that goes astray.
     """
-    trained = train_one(plan, [clips[row] for row in job.fold.train], job.random_seed, job.name)
+    trainings = [training_of(clips, job) for job in jobs]
+    for job, trained in zip(jobs, train_all(plan, trainings, len(jobs)), strict=True):
+        keep_test(plan, clips, job, trained)
+
+
+def keep_test(plan: Plan, clips: Sequence[Clip], job: Job, trained: Trained) -> None:
+    """Keep what the model of a fold says of those who were held out.
+
+    Raises:
+        RunError: for scores that are not finite numbers.
+    """
     model = averaged(plan, [trained.model])
     held_out = [clips[row] for row in job.fold.test]
     logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
@@ -182,9 +196,10 @@ def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
 
 def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
     """The model of all clips, or of drawn motion; of all seeds, where they are averaged."""
+    seeds = plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]
+    trainings = [Training(clips, seed, f"all clips, seed {seed}") for seed in seeds]
     models = []
-    for seed in plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]:
-        trained = train_one(plan, clips, seed, f"all clips, seed {seed}")
+    for trained in train_all(plan, trainings, fold_batch(plan, trainings[0])):
         finish_tracking(trained, {})
         if plan.config.action_units:
             calibrate_units(trained.model)

@@ -137,7 +137,8 @@ class RcnTrainer(Trainer):
         arguments: TrainingArguments,
         name: str = "",
     ) -> None:
-        self.source, self.processor, self.recipe, self.name = source, processor, recipe, name
+        self.network, self.source, self.name = model, source, name
+        self.processor, self.recipe = processor, recipe
         self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
         self.generator = torch.Generator().manual_seed(arguments.seed)  # of the CPU: the same numbers on every device
         arguments = copy.copy(arguments)
