@@ -1,9 +1,10 @@
 """Who is held out, who trains which fold, and what is kept of it.
 
-    Plan -> folds_of -> Job: a fold and a seed -> shared_out -> a file each, held by a lock while a process is at work
+    Plan -> folds_of -> Job: a fold and a seed -> dealt -> unfinished, held by locks -> a file each -> collect
 
-A finished job is a file, and a job at work is a lock: a run that was stopped goes on where it was, and any number of
-processes that run the same command share the jobs out among themselves.
+A finished job is a file, so a run that was stopped goes on where it was. The processes of a launcher deal the jobs out
+among themselves and gather the files in the end, also from machines with disks of their own. A job at work is a lock,
+so that the same command may run in a second terminal as well.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,7 +22,6 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
 from mer_hf.training.plan import RunError
@@ -150,36 +150,44 @@ def folder_name(name: str) -> str:
     return safe if len(safe) <= 200 else f"{safe[:180]}~{zlib.crc32(safe.encode()):08x}"
 
 
-def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
-    """All jobs, and whether to wait for the process that is at work on one.
+def dealt(jobs: Sequence[Job], share: Share) -> list[Job]:
+    """The jobs that fall to this process, of those that none of the processes has kept; each may have its own disk."""
+    if share.world_size == 1:
+        return list(jobs)
+    kept = share.gather([job.kept() is not None for job in jobs])
+    unkept = [job for job, *by in zip(jobs, *kept, strict=True) if not any(by)]
+    return unkept[share.rank :: share.world_size]
 
-    First come those that fall to this process when they are dealt out, then those of the others, should they be slower.
-    The first process, which needs all of them, goes through them once more and waits, should one be unfinished.
-    """
-    with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
-        for turn in range(share.world_size):
-            for job in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
-                yield job, False
-                bar.update()
+
+def collect(jobs: Sequence[Job], share: Share) -> None:
+    """Bring to the first process what the others have kept and it has not; it waits until all are through."""
+    if share.world_size == 1:
+        return
+    kept = [job.kept() is not None for job in jobs]
+    known = share.gather(kept)[0]
+    found = {
+        number: job.path.read_text(encoding="utf-8")
+        for number, (job, here, first) in enumerate(zip(jobs, kept, known, strict=True))
+        if here and not first
+    }
+    gathered = share.gather(found)
     if share.rank == 0:
-        yield from ((job, True) for job in jobs)
+        for number, text in (entry for each in gathered for entry in each.items()):
+            jobs[number].path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(jobs[number].path, text)
 
 
-def unfinished(jobs: Sequence[Job], share: Share, size: int) -> Iterator[list[Job]]:
-    """The jobs that this process is to do, so many at a time, which it holds until it asks for the next ones.
+def unfinished(jobs: Iterable[Job], size: int, wait: bool = False) -> Iterator[list[Job]]:
+    """The jobs that are to be done, so many at a time, held until the next ones are asked for.
 
     Args:
-        jobs: all jobs of the run.
-        share: which of several processes this is.
-        size: number of jobs at a time; one that another process held is waited for alone, with none in hand.
+        jobs: those of this process.
+        size: number of jobs at a time, 1 where they are waited for.
+        wait: whether to wait for a job that another process, of a second terminal, is at work on.
     """
+    chunk: list[Job] = []
     with contextlib.ExitStack() as locks:
-        chunk: list[Job] = []
-        for job, wait in shared_out(jobs, share):
-            if wait and chunk:
-                yield chunk
-                locks.close()
-                chunk = []
+        for job in jobs:
             with contextlib.ExitStack() as lock:
                 if lock.enter_context(job.held(wait)) and job.kept() is None:
                     locks.push(lock.pop_all())
@@ -211,10 +219,11 @@ def json_digest(content: dict[str, object]) -> str:
 
 __all__ = [
     "Job",
+    "collect",
+    "dealt",
     "folder_name",
     "folds_of",
     "json_digest",
-    "shared_out",
     "unfinished",
     "write_atomically",
     "write_json",

@@ -2,7 +2,7 @@
 
 train: recipe, clips -> make_plan -> run -> Outcome          score: a saved model, clips -> Outcome
 
-run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> the model of all clips -> Outcome
+run: clips in memory -> jobs: folds and seeds, dealt out, kept as files, gathered -> the model of all clips -> Outcome
 """
 
 import logging
@@ -15,6 +15,7 @@ from typing import cast
 import pandas as pd
 import torch
 from datasets import Dataset
+from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
@@ -27,7 +28,7 @@ from mer_hf.subjects import subject_name
 from mer_hf.training.batched import Training, fold_batch, train_all
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
-from mer_hf.training.folds import Job, folds_of, unfinished
+from mer_hf.training.folds import Job, collect, dealt, folds_of, unfinished
 from mer_hf.training.outcome import (
     Found,
     Outcome,
@@ -124,10 +125,14 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
     with many_small_steps():
         size = fold_batch(plan, training_of(clips, jobs[0])) if jobs else 1
-        for chunk in unfinished(jobs, share, size):
+        bar = tqdm(dealt(jobs, share), desc="folds", disable=share.rank != 0 or not jobs)
+        for chunk in unfinished(bar, size):
             train_and_test(plan, clips, chunk)
+        collect(jobs, share)
         if share.rank != 0:
             return None
+        for chunk in unfinished(jobs, 1, wait=True):
+            train_and_test(plan, clips, chunk)
         model = final_model(plan, clips)
     kept = [table for job in jobs if (table := job.kept()) is not None]
     predictions = pd.concat(kept, ignore_index=True) if kept else None
