@@ -14,6 +14,7 @@ import torch
 from datasets import Dataset, Features, Value, load_from_disk
 from filelock import FileLock
 from PIL import Image as Picture
+from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
 from mer_hf.commands import main
@@ -623,3 +624,45 @@ def test_machines_without_a_common_disk_gather_what_they_found_and_a_killed_one_
     assert results_of(first)["num_processes"] == 2
     assert (first / "predictions.csv").read_bytes() == (flow_run / "predictions.csv").read_bytes()
     assert not (second / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drawn", [False, True], ids=["clips", "drawn motion"])
+def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches(flow_folder, tmp_path, drawn):
+    program = tmp_path / "one_model.py"
+    program.write_text(
+        "import json, os, pathlib, runpy, sys\n"
+        "rank, folder = os.environ.get('RANK', 'alone'), pathlib.Path(sys.argv.pop(1))\n"
+        "from mer_hf.training import runs\n"
+        "def finish_tracking(trained, scores):\n"
+        "    world = trained.trainer.args.world_size\n"
+        "    (folder / f'curve-{rank}.json').write_text(json.dumps([world, trained.curve]))\n"
+        "runs.finish_tracking = finish_tracking\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    still = {"width": 4, "drop_rate": 0.0}  # each process drops other places
+    options = {**OPTIONS, "protocol": "none", "num_train_epochs": 2, "bf16": False, "adam_epsilon": 1e-3}
+    options |= {"model": {**OPTIONS["model"], "backbone_kwargs": still, "dropout": 0.0, "logit_adjustment": 0.5}}
+    options |= {"dataset": str(flow_folder), "per_device_train_batch_size": 8}
+    if drawn:
+        options |= {"dataset": "action-units", "drawn_fields": 20, "processor": {}}
+        options["model"].pop("logit_adjustment")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    states_of = []
+    for start, batch in (([sys.executable], 8), (launcher, 4)):
+        given = {**options, "per_device_train_batch_size": batch, "output_dir": str(tmp_path / f"out-{batch}")}
+        recipe = tmp_path / f"recipe-{batch}.yaml"
+        recipe.write_text(json.dumps(given))
+        command = [*start, str(program), str(tmp_path), str(recipe)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        states_of.append(load_file(tmp_path / f"out-{batch}" / "model" / "model.safetensors"))
+    (world, curve), *others = (
+        json.loads((tmp_path / f"curve-{rank}.json").read_text()) for rank in ("alone", "0", "1")
+    )
+    assert (world, [each for each, _ in others]) == (1, [2, 2])
+    for _, other in others:
+        for one, two in zip(curve[:-1], other[:-1], strict=True):
+            assert two == pytest.approx(one, rel=1e-3)
+    for name, value in states_of[0].items():
+        torch.testing.assert_close(states_of[1][name], value, atol=2e-5, rtol=2e-4, msg=name)

@@ -87,6 +87,7 @@ def apart(plan: Plan) -> str | None:
     arguments, config = plan.arguments, plan.config
     optim, logging = OptimizerNames(arguments.optim).value, IntervalStrategy(arguments.logging_strategy).value
     reasons = (
+        (arguments.world_size > 1, "several processes train one model"),
         (config.connectivity == "appearance", "with appearance connectivity every fold has a mask of its own"),
         (config.backbone not in STEMS, f"backbone {config.backbone} may hold what only single networks compute"),
         (optim not in ("adamw_torch", "adamw_torch_fused", "sgd"), f"optim is {optim}"),

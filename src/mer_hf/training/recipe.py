@@ -22,7 +22,7 @@ from transformers.hf_argparser import DataClassType
 from yaml.constructor import ConstructorError
 
 from mer_hf.errors import MerHfError
-from mer_hf.training.processes import take_share
+from mer_hf.training.processes import launched, take_share
 
 DRAWN = "action-units"
 """What a recipe names as its dataset where motion is drawn, and no clip is read."""
@@ -61,7 +61,7 @@ INSTEAD = {
     "label_smoothing_factor": "say --model '{\"label_smoothing\": 0.1}', which class weights go with",
     "label_names": "the labels are those of the dataset",
     "data_seed": "a fold's random numbers follow from --seed and its name",
-    "ddp": "a fold is trained by one process; several processes share the folds out",
+    "ddp": "a fold is trained by one process, and --protocol none by all with what holds for every model",
     "fsdp": "a fold is trained by one process; several processes share the folds out",
     "deepspeed": "a fold is trained by one process; several processes share the folds out",
     "do_": "`mer-hf train` trains and scores, `mer-hf score` only scores",
@@ -256,13 +256,17 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
     Raises:
         RecipeError: for a file that cannot be read, an unknown key, or a value that cannot be used.
     """
-    take_share()  # before the training arguments look for the other processes of a launcher
     argv = list(argv)
     path = argv.pop(0) if argv and not argv[0].startswith("-") else None
     from_file = [] if path is None else _as_argv(_read_yaml(Path(path)), f"recipe {path}: ")
     for argument in argv:
         _check_option(argument)
     parser = _parser()
+    protocol = parser.parse_known_args([*from_file, *argv])[0].protocol
+    if protocol != "none":
+        take_share()  # before the training arguments look for the other processes of a launcher
+    elif launched().world_size > 1 and not torch.cuda.is_available():
+        parser.set_defaults(use_cpu=True)  # otherwise accelerate lets each process train alone
     try:
         parsed = parser.parse_args_into_dataclasses(
             [*from_file, *argv], look_for_args_file=False, return_remaining_strings=True

@@ -89,7 +89,9 @@ def train_parsed(recipe: Recipe, arguments: TrainingArguments, clips: Dataset | 
         clips = load_dataset(
             recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
         )
-    plan, share = make_plan(recipe, arguments, clips), take_share()
+    one_model = arguments.world_size > 1
+    share = Share(arguments.process_index, arguments.world_size, True) if one_model else take_share()
+    plan = make_plan(recipe, arguments, clips)
     if plan.dataset is not None and share.rank == 0:
         warn_of_leaks(plan.dataset)
     return run(plan, share)
@@ -110,12 +112,15 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
 
     Args:
         plan: what all trainings have in common.
-        share: which of several processes this is. All of them train folds; the first also gathers the results.
+        share: which of several processes this is. All of them train folds, or parts of one model; the first also
+            gathers the results.
 
     Returns:
         The outcome; None in all processes but the first.
     """
     started = time.monotonic()
+    if share.one_model and plan.recipe.protocol != "none":
+        raise RunError("this process has joined others to train one model; start processes anew to train folds in them")
     folds = [] if plan.dataset is None else folds_of(plan.recipe, plan.dataset)
     clips = [] if plan.dataset is None else load_clips(plan.dataset, plan.processor, plan.recipe.num_proc)
     identity = identity_of(plan, clips)
@@ -129,11 +134,13 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
         for chunk in unfinished(bar, size):
             train_and_test(plan, clips, chunk)
         collect(jobs, share)
-        if share.rank != 0:
+        if share.rank != 0 and not share.one_model:
             return None
         for chunk in unfinished(jobs, 1, wait=True):
             train_and_test(plan, clips, chunk)
         model = final_model(plan, clips)
+    if share.rank != 0:
+        return None
     kept = [table for job in jobs if (table := job.kept()) is not None]
     predictions = pd.concat(kept, ignore_index=True) if kept else None
     found: Found = {}

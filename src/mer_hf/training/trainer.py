@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
@@ -28,6 +29,7 @@ from mer_hf.training.batches import Batch, DrawnFields, JointClips, Order, Resid
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
+from mer_hf.training.processes import share_statistics
 from mer_hf.training.recipe import Recipe
 
 CALIBRATION_SEED = 2**32
@@ -70,8 +72,9 @@ def begin(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> "RcnT
     arguments, config = copy.copy(plan.arguments), copy.deepcopy(plan.config)
     arguments.seed = seed
     arguments.run_name = "/".join(part for part in (arguments.run_name, name) if part) or None
-    if len(clips) % arguments.train_batch_size == 1 < len(clips):
-        arguments.dataloader_drop_last = True  # batch normalisation cannot learn from a batch of one clip
+    processes = arguments.world_size
+    if 0 < len(clips) % (arguments.train_batch_size * processes) < max(2, processes) < len(clips):
+        arguments.dataloader_drop_last = True  # batch normalisation cannot learn from one clip, nor a process from none
     set_seed(seed)
     source = training_source(plan, clips, seed)
     if not isinstance(source, DrawnFields):
@@ -82,12 +85,17 @@ def begin(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> "RcnT
     if config.connectivity == "appearance":
         energies = [motion_energy(clip.frames[:, 0]) for clip in clips]
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
-    return RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
+    trainer = RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
+    if processes > 1:
+        share_statistics(model, True)
+        torch.manual_seed(seed + 2**32 * arguments.process_index)  # each drops other places of its part
+    return trainer
 
 
 def finish(trainer: "RcnTrainer") -> Trained:
     """What came out of a trainer whose steps are done."""
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the autocast of training
+    share_statistics(model, False)
     model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
     return Trained(model.eval(), trainer.state.log_history, trainer)
 
@@ -162,18 +170,22 @@ class RcnTrainer(Trainer):
                 callback.logging_dir = str(Path(cast(str, self.args.output_dir), "tracked", run_name))
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        """Whole batches of the source, in an order that is drawn anew for every epoch."""
+        """Whole batches of the source, in an order that is drawn anew for every epoch.
+
+        Where several processes train one model, all of them have the same batches, of which each computes a part.
+        """
         loader = torch.utils.data.DataLoader(
             self.source,
             batch_sampler=self.order(),
             collate_fn=self.data_collator,
             generator=torch.Generator(),  # the loader would draw from the stream of numbers of dropout
         )
-        return self.accelerator.prepare(loader)
+        return prepare_data_loader(loader, num_processes=1, process_index=0, put_on_device=False)
 
     def order(self) -> Order:
         """The batches of every epoch, drawn from the numbers of this training."""
-        return Order(len(self.source), self.args.train_batch_size, self.args.dataloader_drop_last, self.generator)
+        size = self.args.train_batch_size * self.args.world_size
+        return Order(len(self.source), size, self.args.dataloader_drop_last, self.generator)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -197,13 +209,20 @@ class RcnTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, RcnOutput]:
         """The loss of a batch, whose clips are jittered and mirrored first."""
-        outputs = model(
-            self.finished(inputs),
-            labels=inputs["labels"],
-            action_units=inputs.get("action_units"),
-            num_items_in_batch=num_items_in_batch,
-        )
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        pixels, labels, units = self.finished(inputs), inputs["labels"], inputs.get("action_units")
+        processes = self.args.world_size
+        if processes > 1:
+            pixels, labels = self.part(pixels), self.part(labels)
+            units = None if units is None else self.part(units)
+            # every process has counted the whole batch
+            num_items_in_batch = None if num_items_in_batch is None else num_items_in_batch / processes
+        outputs = model(pixels, labels=labels, action_units=units, num_items_in_batch=num_items_in_batch)
+        loss = outputs.loss * processes  # gradients are averaged over the processes
+        return (loss, outputs) if return_outputs else loss
+
+    def part(self, whole: Tensor) -> Tensor:
+        """The rows of a batch that fall to this process."""
+        return whole.tensor_split(self.args.world_size)[self.args.process_index]
 
     def finished(self, batch: Batch) -> Tensor:
         """The model input of a training batch, (B, T, C, H, W): clips jittered, then drawn fields, all mirrored."""
