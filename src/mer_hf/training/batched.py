@@ -23,6 +23,7 @@ from transformers.training_args import OptimizerNames
 from mer_hf.rcn.configuration_rcn import STEMS
 from mer_hf.rcn.losses_rcn import LEFT_OUT, ClassTerms, class_terms, classification_loss, unit_loss
 from mer_hf.rcn.modeling_rcn import mirrored
+from mer_hf.rcn.temporal_rcn import to_device
 from mer_hf.rcn.tuning_rcn import bits_an_element, kept_by_bits, random_words
 from mer_hf.training.batches import Batch, JointClips, ResidentClips
 from mer_hf.training.clips import Clip
@@ -220,14 +221,10 @@ class Together:
             batches = [next(order) if at_work else [] for order, at_work in zip(orders, active, strict=True)]
             pixels, labels, units, counts = self.gather(batches)
             weights = torch.arange(labels.shape[1]) < torch.tensor(counts)[:, None]
-            inputs = Inputs(pixels, labels, units, *(self.upload(part) for part in (weights.float(), rates, steps)))
+            inputs = Inputs(
+                pixels, labels, units, *(to_device(part, self.device) for part in (weights.float(), rates, steps))
+            )
             yield inputs, min(counts) < labels.shape[1]
-
-    def upload(self, values: Tensor) -> Tensor:
-        """Values of the CPU on the device, without waiting for what the device is at."""
-        if self.device.type != "cuda":
-            return values.to(self.device)
-        return values.pin_memory().to(self.device, non_blocking=True)
 
     def gather(self, batches: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         """The clips of each fold with these indices -> pixels, labels and units of `Inputs`, and each fold's rows."""
@@ -248,7 +245,8 @@ class Together:
     ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
         """As `gather`, of clips that are model inputs already: for all folds at once."""
         counts, most = [len(indices) for indices in batches], self.timetable.rows
-        rows = self.upload(torch.tensor([indices + [0] * (most - len(indices)) for indices in batches]))
+        rows = torch.tensor([indices + [0] * (most - len(indices)) for indices in batches])
+        rows = to_device(rows, self.device)
         folds = torch.arange(len(batches), device=self.device)[:, None]
         pixels, labels = (part[folds, rows] for part in bank)
         if self.trainers[0].recipe.mirror:
@@ -256,8 +254,8 @@ class Together:
             for fold, (trainer, count) in enumerate(zip(self.trainers, counts, strict=True)):
                 flips[fold, :count] = torch.rand(count, generator=trainer.generator) < 0.5
             other = mirrored(pixels.flatten(0, 1), self.trainers[0].processor.connectivity).view_as(pixels)
-            pixels = torch.where(self.upload(flips)[:, :, None, None, None, None], other, pixels)
-        padding = self.upload(torch.arange(most) >= torch.tensor(counts)[:, None])
+            pixels = torch.where(to_device(flips, self.device)[:, :, None, None, None, None], other, pixels)
+        padding = to_device(torch.arange(most) >= torch.tensor(counts)[:, None], self.device)
         return pixels, labels.masked_fill(padding, LEFT_OUT), self.blank[2], counts
 
     def masks(self, inputs: Inputs) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirrored
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
-from mer_hf.rcn.temporal_rcn import TemporalJitter
+from mer_hf.rcn.temporal_rcn import TemporalJitter, to_device
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.batches import Batch, DrawnFields, JointClips, Order, ResidentClips
 from mer_hf.training.clips import Clip
@@ -252,7 +252,7 @@ class RcnTrainer(Trainer):
 
 def mirror_at_random(pixels: Tensor, generator: torch.Generator, connectivity: str) -> Tensor:
     """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2."""
-    chosen = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
+    chosen = to_device(torch.rand(len(pixels), generator=generator) < 0.5, pixels.device)
     return torch.where(chosen[:, None, None, None, None], mirrored(pixels, connectivity), pixels)
 
 
