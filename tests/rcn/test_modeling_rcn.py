@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mer_hf.errors import MerHfError
-from mer_hf.rcn.configuration_rcn import RcnConfig
+from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, RcnConfig
 from mer_hf.rcn.modeling_rcn import (
     RcnForVideoClassification,
     RcnModel,
@@ -539,11 +539,40 @@ def test_a_model_is_traced_and_quantised(preset):
 
 
 def test_a_model_that_is_trained_further_gives_up_what_it_says_of_its_training():
-    model = RcnForVideoClassification(tiny(trained_on="On no recording of a face.", training_subjects=["a/1"]))
+    known = {"temperature": 2.0, "abstain_below": 0.5, "abstain_because": "so it was"}
+    model = RcnForVideoClassification(tiny(trained_on="On no recording of a face.", training_subjects=["a/1"], **known))
     pixels, labels = clips(model.config), torch.tensor([0, 1])
     model.eval()(pixels, labels=labels)
     model.train()(pixels)
     assert model.config.trained_on == "On no recording of a face."
     model(pixels, labels=labels)
-    assert model.config.trained_on is None
+    assert {name: getattr(model.config, name) for name in OF_THE_WEIGHTS} == OF_THE_WEIGHTS
     assert model.config.training_subjects == ["a/1"]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_temperature_divides_logits_in_evaluation_changes_no_prediction_and_is_saved(members, tmp_path):
+    model = RcnForVideoClassification.average([RcnForVideoClassification(tiny(dropout=0.0)) for _ in range(members)])
+    pixels = clips(model.config)
+    plain = model(pixels).logits
+    model.config.temperature = 2.5
+    torch.testing.assert_close(model(pixels).logits, plain / 2.5)
+    torch.testing.assert_close(reload(model, tmp_path)(pixels).logits, plain / 2.5)
+    assert RcnForVideoClassification.average([model, model]).config.temperature == 1.0, "it was fitted to another"
+    model.train()
+    torch.manual_seed(0)  # of dropout
+    learning = model(pixels).logits
+    model.config.temperature = 1.0
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(pixels).logits, learning)
+
+
+def test_a_score_below_the_threshold_is_doubted_in_the_words_of_the_rule():
+    config = tiny(abstain_below=0.75, abstain_because="one in ten was wrong")
+    assert config.doubt(0.75) is None
+    assert config.doubt(0.7) == "the first score is 0.70. Below 0.75, an answer is not confident: one in ten was wrong."
+    assert tiny().doubt(0.0) is None
+    assert "No answer is confident." in tiny(abstain_below=1.01).doubt(1.0)
+    for wrong in ({"temperature": 0.0}, {"temperature": float("nan")}, {"abstain_below": -0.1}):
+        with pytest.raises(MerHfError, match=next(iter(wrong))):
+            tiny(**wrong)

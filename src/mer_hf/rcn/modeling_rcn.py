@@ -28,7 +28,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from .configuration_rcn import LIMITS, SHARED, RcnConfig
+from .configuration_rcn import LIMITS, OF_THE_WEIGHTS, SHARED, RcnConfig
 from .errors_rcn import MerHfError
 from .losses_rcn import classification_loss, unit_loss
 from .released_rcn import copy_released, released_config
@@ -597,7 +597,8 @@ class RcnForVideoClassification(RcnPreTrainedModel):
 
         Returns:
             A model with copies of them as its `members`, in evaluation mode. Each model has the same vote, which the
-            members of an ensemble divide among them. Action units are predicted by the members that know them.
+            members of an ensemble divide among them; no temperature is known of it. Action units are predicted by the
+            members that know them.
 
         Raises:
             MerHfError: for no model, or for models that cannot be averaged; the message says in what they differ.
@@ -613,8 +614,9 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             clash = sorted({*SHARED, *(["action_units"] if change.get("action_units") else [])} & set(change))
             if clash:
                 raise MerHfError(f"models that are averaged must agree in {clash}; these do not")
-        if len({member.config.trained_on for member in members}) > 1:
-            config.trained_on = None  # it is true of some of them
+        for name, unknown in OF_THE_WEIGHTS.items():  # that which is true of some of them only
+            if name != "trained_on" or len({member.config.trained_on for member in members}) > 1:
+                setattr(config, name, unknown)
         if len(members) > 1:
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None
@@ -671,8 +673,10 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         """Logits of clips, and the loss where targets come.
 
         An ensemble, and in evaluation a model with `mirror_averaging`, gives the logarithm of mean probabilities as its
-        logits. A model that is trained on gives up what `config.trained_on` says. Unlike other models of transformers
-        it has no attention maps to return, and a clip has one label; further keyword arguments are ignored, as theirs.
+        logits; in evaluation they are divided by `config.temperature`. A model that is trained on gives up what its
+        configuration says of its weights: `trained_on`, `temperature`, `abstain_below`. Unlike other models of
+        transformers it has no attention maps to return, and a clip has one label; further keyword arguments are
+        ignored, as theirs.
 
         Args:
             pixel_values_videos: (B, T, C, H, W).
@@ -697,6 +701,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         predictions = [network.single_network(view, hidden) for network in self.networks() for view in views]
         votes = [vote / len(views) for vote in config.member_votes() for _ in views]
         logits = mean_prediction([classes for classes, _, _ in predictions], votes)
+        logits = logits if self.training else logits / config.temperature
         units = mean_units([units for _, units, _ in predictions], votes)
         loss = self.loss_of(logits, units, labels, action_units, num_items_in_batch)
         output = RcnOutput(loss, logits, units, predictions[0][2])
@@ -720,8 +725,10 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             losses.append(classification_loss(logits, labels, self.config, num_items_in_batch))
         if action_units is not None and unit_logits is not None:
             losses.append(unit_loss(unit_logits, action_units, num_items_in_batch))
-        if losses and self.training and self.config.trained_on is not None:
-            self.config.trained_on = None
+        if losses and self.training:
+            for name, unknown in OF_THE_WEIGHTS.items():
+                if getattr(self.config, name) != unknown:
+                    setattr(self.config, name, unknown)
         return cast(Tensor, sum(losses)) if losses else None
 
 

@@ -24,6 +24,7 @@ from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
 from filelock import FileLock
 from PIL.Image import Image as Picture
 
+from mer_hf.data import check_names
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
@@ -92,7 +93,9 @@ def check_dataset(dataset: Dataset) -> str:
 
     Raises:
         DatasetError: for a missing or wrong column, an empty dataset, or a label that is not set.
+        MerHfError: for a name with a line break or a control character.
     """
+    check_names(dataset)
     columns = ", ".join(dataset.column_names)
     if not len(dataset):
         raise DatasetError("the dataset has no rows")

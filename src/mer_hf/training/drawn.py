@@ -1,10 +1,12 @@
 """Scores on drawn motion, which stands in for clips where there are none."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from mer_hf.drawn.fields import DrawingSettings, held_back_settings
+from mer_hf.evaluation.confidence import Confidence, fitted
 from mer_hf.metrics import Scores, scores
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.batches import DRAWN_CLASSES, DrawnFields
@@ -19,6 +21,8 @@ DRAWN_DATA = {
     "license": "Apache-2.0",
 }
 """What `results.json` says of the data."""
+CONFIDENCE_SEED = 2**31 + 1000
+"""Of the drawn motion that temperature and threshold are fitted on."""
 SCORING_SEED = 2**31
 """Of the drawn motion that is scored; training has smaller seeds."""
 
@@ -45,4 +49,27 @@ def score_drawn(model: RcnForVideoClassification, count: int = 3000) -> Iterator
             yield f"{name}, {form}", scores(batch["labels"].tolist(), logits.argmax(1).tolist(), len(DRAWN_CLASSES))
 
 
-__all__ = ["DRAWN_DATA", "TRAINED_ON", "score_drawn"]
+@torch.no_grad()
+def drawn_confidence(model: RcnForVideoClassification, count: int = 300) -> Confidence:
+    """The temperature and the threshold of a model of drawn motion, from held-back settings that it is not scored by.
+
+    Half of the fields are at rest, as a clip may be in which nothing moves: every answer to them is wrong. The worth of
+    both is that for a setting for which they were fitted on the others.
+
+    Args:
+        model: of three classes, in evaluation mode, without a temperature.
+        count: number of fields of each setting and form.
+    """
+    logits, labels, groups = [], [], []
+    for name, settings in held_back_settings().items():
+        resting = replace(settings, rest=0.5)
+        fields = DrawnFields(count, model.config, CONFIDENCE_SEED + len(name), model.device, resting)
+        for published in (False, True):
+            batch = fields.draw(count, published)
+            logits.append(model(batch["pixel_values_videos"]).logits.double().cpu())
+            labels.append(batch["labels"].cpu())
+            groups += [name] * count
+    return fitted(torch.cat(logits), torch.cat(labels), groups)
+
+
+__all__ = ["DRAWN_DATA", "TRAINED_ON", "drawn_confidence", "score_drawn"]

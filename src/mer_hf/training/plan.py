@@ -3,8 +3,8 @@
 Recipe, TrainingArguments, the dataset's labels and shapes, saved models by name -> make_plan -> Plan
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -17,12 +17,12 @@ from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
-from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
+from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, SHARED, RcnConfig
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_input, with_classes, with_identity
-from mer_hf.training.recipe import DRAWN, Recipe
+from mer_hf.training.recipe import DRAWN, Recipe, candidates_of
 
 
 class RunError(MerHfError):
@@ -41,6 +41,8 @@ class Plan:
         processor: makes the inputs of the models.
         start: the saved model whose weights every training begins with.
         companion: the saved model that every trained one is averaged with.
+        candidates: the plans among which each fold chooses, by name; empty where nothing is chosen. What else stands
+            here is then of the first of them, but for the recipe and the arguments, which are the run's.
     """
 
     recipe: Recipe
@@ -50,6 +52,7 @@ class Plan:
     processor: RcnVideoProcessor
     start: Recogniser | None
     companion: Recogniser | None
+    candidates: Mapping[str, "Plan"] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> Path:
@@ -87,6 +90,12 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
         check_login(arguments.hub_model_id, arguments.hub_token)
     for name in set(arguments.report_to or ()) - set(get_available_reporting_integrations()):
         raise RunError(f"report_to names {name}, which is not installed: pip install {name}")
+    candidates = {name: make_plan(*each, dataset) for name, each in candidates_of(recipe, arguments).items()}
+    if candidates:
+        first = next(iter(candidates.values()))
+        if recipe.control:
+            _check_control(first.config)
+        return replace(first, recipe=recipe, arguments=arguments, candidates=candidates)
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
@@ -126,7 +135,7 @@ def build_config(
     given = dict(recipe.config_fields)
     if start is not None:
         single = start.model.networks()[0].config
-        given = {field.name: getattr(single, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
+        given = {each.name: getattr(single, each.name) for each in fields(RcnConfig)} | OF_THE_WEIGHTS
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:

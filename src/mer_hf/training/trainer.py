@@ -151,6 +151,10 @@ class RcnTrainer(Trainer):
         self.generator = torch.Generator().manual_seed(arguments.seed)  # of the CPU: the same numbers on every device
         arguments = copy.copy(arguments)
         arguments.push_to_hub = False  # a run trains many models, and its outcome is pushed
+        # accelerate has one device a process, that of the arguments that were made last; the model would go there, and
+        # the batches to the device of these
+        del arguments._setup_devices  # kept from when they were made
+        arguments._setup_devices  # noqa: B018 - sets it anew
         callbacks: list[TrainerCallback] = [StopWhereNotFinite(name)]
         if recipe.ema_decay is not None:
             callbacks.append(AverageWeights(recipe.ema_decay))
