@@ -148,6 +148,8 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
             candidate = choosing.jobs(folds)
             for name, (each, clips) in loaded.items():
                 train_folds(each, clips, [job for job, by in candidate.items() if by == name], share)
+            for (job,) in unfinished(candidate, 1, wait=True):  # a choice needs those of a second terminal too
+                train_and_test(*loaded[candidate[job]], [job])
             for (job,) in unfinished(dealt(jobs, share), 1):
                 keep_chosen(loaded, choosing, job)
             collect(jobs, share)
