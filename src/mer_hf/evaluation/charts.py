@@ -20,7 +20,7 @@ def confusion_picture(classes: Sequence[str], counts: Sequence[Sequence[int]]) -
         parts.append(_text(left + (column + 0.5) * side, top - 6, _short(name, side / 6.5), "middle", title=name))
     for row, (name, values) in enumerate(zip(classes, counts, strict=True)):
         y = top + row * side
-        parts.append(_text(left - 8, y + side / 2 + 4, _short(name, 17), "end", title=name))
+        parts.append(_text(left - 8, y + side / 2 + 4, _short(name, 15), "end", title=name))
         for column, count in enumerate(values):
             share, x = count / max(sum(values), 1), left + column * side
             said = escape(f"{count} of {sum(values)} {name} were taken for {classes[column]}")
@@ -52,7 +52,7 @@ def interval_picture(rows: Sequence[tuple[str, float, Sequence[float] | None]], 
     parts = _grid(left, right, 4, height - 34, axis)
     for place, (name, value, interval) in enumerate(rows):
         y = 16 + place * step
-        parts.append(_text(left - 8, y + 4, _short(name, 17), "end", title=name))
+        parts.append(_text(left - 8, y + 4, _short(name, 15), "end", title=name))
         if interval is not None:
             parts.append(f'<line class="bar" x1="{x(interval[0]):.1f}" x2="{x(interval[1]):.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="dot" cx="{x(value):.1f}" cy="{y}" r="4"/>')

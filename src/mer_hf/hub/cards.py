@@ -281,6 +281,11 @@ def score(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else NOT_MEASURED
 
 
+def percent(value: object) -> str:
+    """A share in whole percents, or that there is none."""
+    return f"{100 * value:.0f} %" if isinstance(value, int | float) else NOT_MEASURED
+
+
 def confusion_table(classes: list[str], counts: list[list[int]]) -> Markdown:
     """A confusion matrix, (classes, classes) with a row for each true class, as a table."""
     if {len(counts), *map(len, counts)} != {len(classes)}:
@@ -378,7 +383,7 @@ def _template() -> Template:
     environment = Environment(
         undefined=_Missing, finalize=markdown, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"score": score, "code": code}
+    environment.filters |= {"score": score, "percent": percent, "code": code}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 

@@ -281,11 +281,14 @@ class RcnConfig(CheckedConfig):
         out_indices: feature levels of the backbone (timm's); several are pooled to the smallest and concatenated. None
             is the last level.
         num_channels: channels of a frame: grey 1, colour 3, flow (u, v) 2, flow with strain 3.
+        changes: the network sees how each grey frame differs from the first, against the contrast of its surroundings
+            (see `modeling_rcn.changes_of`), in place of its grey levels.
         num_frames: T, frames of a model input (1 for geometric).
         image_size: height and width of a model input in pixels.
         num_pixels: P of the matrix (appearance only); None is all pixels. Fitting a mask of moving pixels sets it.
         hidden_size: maps of the recurrent sections; None takes the backbone's, otherwise a 1x1 convolution leads over.
-        recurrent_steps: K of the recurrent layer, where the input does not change over time.
+        recurrent_steps: K of the recurrent layer, where the input does not change over time. Over frames it takes one
+            step a frame, or with 0 none: each frame by itself, and their mean in the end.
         shared_weights: one recurrent convolution for all steps (RCN 2020), or one a step (STRCN).
         shared_norm: one batch normalisation for all recurrent steps, or one a step.
         dense_shortcuts: a recurrent step sees the sum of all states before it, not the last alone (RCN-S).
@@ -331,6 +334,7 @@ class RcnConfig(CheckedConfig):
     out_indices: list[int] | tuple[int, ...] | None = None
     num_channels: int = 3
     num_frames: int = 1
+    changes: bool = False
     image_size: list[int] | tuple[int, ...] = (60, 60)
     num_pixels: int | None = None
     hidden_size: int | None = None
@@ -376,7 +380,12 @@ class RcnConfig(CheckedConfig):
         ):
             raise MerHfError(f"id2label must name each class, from 0 without a gap, got {_shown(self.id2label)}")
         dtype = kwargs.get("torch_dtype", self.dtype)
-        if isinstance(dtype, str) and dtype not in ("float32", "float16", "bfloat16", "float64"):
+        if isinstance(dtype, str | int | float | list | dict) and dtype not in (
+            "float32",
+            "float16",
+            "bfloat16",
+            "float64",
+        ):
             raise MerHfError(f"dtype must be float32, float16, bfloat16 or float64, got {_shown(dtype)}")
         super().__post_init__(**kwargs)
 
@@ -428,6 +437,10 @@ class RcnConfig(CheckedConfig):
             raise MerHfError(f"geometric connectivity takes one flow picture: num_frames is {self.num_frames}, not 1")
         if self.connectivity == "appearance" and self.num_channels != 1:
             raise MerHfError(f"appearance connectivity takes grey frames: num_channels is {self.num_channels}, not 1")
+        if self.changes and (self.num_channels != 1 or self.num_frames < 2):
+            raise MerHfError(
+                f"changes are between grey frames: num_channels is {self.num_channels}, num_frames {self.num_frames}"
+            )
         if self.connectivity == "sequence" and not (self.shared_weights and self.shared_norm):
             raise MerHfError(
                 "recurrence over frames needs shared_weights and shared_norm: it has as many steps as frames"

@@ -174,6 +174,22 @@ def attend(maps: Tensor, seen: Tensor, class_weights: Tensor) -> Tensor:
     return maps * attention.to(maps.dtype)
 
 
+def changes_of(frames: Tensor, side: int = 9) -> Tensor:
+    """How grey frames differ from the first, against the contrast there: (B, T, 1, H, W) -> the same.
+
+    A motion changes a pixel in proportion to the contrast around it, which is a matter of faces and light. So the
+    change is divided by the standard deviation of the first frame within `side` pixels, after each frame was given the
+    mean of the first; then by the root mean square of the clip.
+    """
+    first = frames[:, :1]
+    change = frames - first - (frames - first).mean((-2, -1), keepdim=True)
+    powers = torch.cat([first[:, 0], first[:, 0] ** 2], 1)
+    mean, square = F.avg_pool2d(powers, side, 1, side // 2, count_include_pad=False).split(1, 1)
+    contrast = (square - mean**2).clamp(min=0).sqrt()[:, None]
+    change = change / (contrast + 0.5 * contrast.mean((-2, -1), keepdim=True)).clamp(min=1e-6)
+    return change / change.square().mean((1, 2, 3, 4), keepdim=True).sqrt().clamp(min=1e-6)
+
+
 def unfold(maps: Tensor, frames: int, record: list[Tensor] | None = None) -> Tensor:
     """Maps (B * T, C, h, w) -> (B, T, C, h, w); `record` takes the latter, or where T is 1 the former."""
     sequences = maps.unflatten(0, (-1, frames))
@@ -195,7 +211,7 @@ class RecurrentConvLayer(nn.Module):
 
     def __init__(self, config: RcnConfig, channels: int) -> None:
         super().__init__()
-        steps = 1 if config.connectivity == "sequence" else config.recurrent_steps
+        steps = min(config.recurrent_steps, 1) if config.connectivity == "sequence" else config.recurrent_steps
         self.steps = steps
         self.dense_shortcuts = config.dense_shortcuts
         self.feed_forward = nn.Conv2d(channels, channels, 1)
@@ -227,10 +243,13 @@ class RecurrentConvLayer(nn.Module):
             (B, T, C, h, w).
         """
         if maps.shape[1] > 1:
-            states = [self.first_state(maps[:, 0])]
-            for inputs in maps[:, 1:].unbind(1):
-                states.append(self.step(inputs + states[-1], 0))
-            states = torch.stack(states, 1)
+            if self.steps:
+                states = [self.first_state(maps[:, 0])]
+                for inputs in maps[:, 1:].unbind(1):
+                    states.append(self.step(inputs + states[-1], 0))
+                states = torch.stack(states, 1)
+            else:
+                states = self.first_state(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
             if record is not None:
                 record.append(states)
             return states
@@ -433,6 +452,8 @@ class RcnModel(RcnPreTrainedModel):
                 "pixel_values_videos must be (batch, frames, channels, height, width) = "
                 f"(B, {', '.join(map(str, expected))}), got {tuple(pixel_values_videos.shape)}"
             )
+        if self.config.changes:
+            pixel_values_videos = changes_of(pixel_values_videos)
         if self.config.connectivity != "appearance":
             return pixel_values_videos
         if tuple(pixel_values_videos.shape[3:]) != expected[2:]:
@@ -493,9 +514,12 @@ class RcnModel(RcnPreTrainedModel):
 
 
 def mirrored(pixel_values_videos: Tensor, connectivity: str) -> Tensor:
-    """Clips (B, T, C, H, W) in a mirror: left is right, and the u of flow, its first channel, runs the other way."""
+    """Clips (B, T, C, H, W) in a mirror: left is right, and the u of flow, its first channel, runs the other way.
+
+    A sequence of two channels is one of flow.
+    """
     flipped = pixel_values_videos.flip(-1)
-    if connectivity == "geometric":
+    if connectivity == "geometric" or pixel_values_videos.shape[2] == 2:
         flipped[:, :, 0] *= -1
     return flipped
 

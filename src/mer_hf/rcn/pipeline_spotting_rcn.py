@@ -380,8 +380,7 @@ class _Session:
             return {**nothing, "flags": ["too few frames for a label"]}
         model = cast(RcnForVideoClassification, self.spot.classifier.model)
         processor = cast(RcnVideoProcessor, self.spot.classifier.video_processor)
-        size = processor.crop_size if processor.connectivity == "geometric" else processor.size
-        crops = _crops(clip, number, max(size["height"], size["width"]), processor.margin)
+        crops = _crops(clip, number, max(processor.crop.values()), processor.margin)
         fps = (len(clip) - 1) / (clip[-1].seconds - clip[0].seconds)
         # of a clip that is cut to an onset and an apex, and cropped already, nothing is doubtful but its label
         features = processor(crops, apex=len(clip) - 1, fps=fps, align="none", face_problems="flag")

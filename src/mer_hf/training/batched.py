@@ -90,6 +90,7 @@ def apart(plan: Plan) -> str | None:
     reasons = (
         (arguments.world_size > 1, "several processes train one model"),
         (config.connectivity == "appearance", "with appearance connectivity every fold has a mask of its own"),
+        (config.connectivity == "sequence", "with sequence connectivity the last steps keep their batch statistics"),
         (config.backbone not in STEMS, f"backbone {config.backbone} may hold what only single networks compute"),
         (optim not in ("adamw_torch", "adamw_torch_fused", "sgd"), f"optim is {optim}"),
         ("nesterov" in (arguments.optim_args or ""), "optim_args asks for nesterov"),

@@ -247,7 +247,7 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
         flow = Array4D((None, 2, height, width), "float32")
         features = Features({"motion": flow, "apex": Value("int64"), "onsets": flow, "problems": problems})
     else:
-        crops = Array4D((None, processor.num_channels, height, width), "uint8")
+        crops = Array4D((None, processor.num_channels, height, width), "float32" if processor.sees_flow else "uint8")
         features = Features({"frames": crops, "problems": problems})
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder.parent) as unfinished, _one_thread():
         prepared = dataset.map(
@@ -311,7 +311,7 @@ def _one_thread() -> Generator[None]:
 
 def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[str, object]:
     try:
-        grey = processor.connectivity == "geometric" or processor.num_channels == 1
+        grey = processor.sees_flow or processor.num_channels == 1
         source, apex = spans.clip_of_row(row, grey)
         clip = processor.clip_sequence(source, apex, cast(float | None, row.get("fps")), windows=True)
     except MerHfError as error:

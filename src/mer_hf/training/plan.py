@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
+import torch
 from datasets import Dataset
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
@@ -18,6 +19,7 @@ from mer_hf.errors import MerHfError
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
 from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, SHARED, RcnConfig
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
@@ -99,6 +101,7 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
+        _check_passes(config)
         return Plan(recipe, arguments, None, config, build_processor(recipe, config), None, None)
     dataset = cast(Dataset, dataset)
     check_dataset(dataset)
@@ -110,6 +113,7 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
     if recipe.control:
         _check_control(config)
     _check_comparable(config, companion)
+    _check_passes(config)
     if recipe.protocol != "none":
         _check_unseen(start, dataset)
         _check_unseen(companion, dataset)
@@ -152,15 +156,28 @@ def build_config(
     return config
 
 
+def _check_passes(config: RcnConfig) -> None:
+    """Refuse inputs that are too small for the network, by passing one through it."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = RcnForVideoClassification(config).eval()
+        try:
+            model(torch.zeros(1, config.num_frames, config.num_channels, *config.image_size))
+        except RuntimeError as error:
+            raise RunError(
+                f"a model input of {config.image_size[0]} x {config.image_size[1]} pixels does not pass through "
+                f"{config.backbone} and section_pools {config.section_pools}; give a larger one: {error}"
+            ) from error
+
+
 def drawn_config(recipe: Recipe) -> RcnConfig:
     """The configuration of a model of drawn motion: three classes, and the units of the table.
 
     Raises:
-        RunError: for a recipe whose model is not one of flow.
+        RunError: for a recipe whose model takes colour.
     """
     config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.config_fields}, DRAWN_CLASSES)
-    if config.connectivity != "geometric":
-        raise RunError(f"--dataset {DRAWN} draws flow; preset {recipe.preset} is {config.connectivity}")
+    if config.connectivity != "geometric" and config.num_channels == 3:
+        raise RunError(f"--dataset {DRAWN} draws sequences of flow or in grey: num_channels 2 or 1, not 3")
     return config
 
 
