@@ -3,9 +3,9 @@
     python scripts/fuzz.py [--minutes 30] [--seed 0] [--only videos] [--keep fuzz]
 
 Videos, folders of pictures, coding sheets, configurations, processors and recipes are damaged at random, by bits or by
-values, and given to what reads them, each in a process of its own with 60 s and 3 GiB. An answer, a `MerHfError` or an
-`OSError` is right; anything else (another exception, a kill, a hang) is a fault: its input and what was said are kept,
-and the exit status is 1. The same seed makes the same cases in the same order.
+values, and given to what reads them, each in a process of its own with 60 s of the processor and 3 GiB. An answer, a
+`MerHfError` or an `OSError` is right; anything else (another exception, a kill, a hang) is a fault: its input and what
+was said are kept, and the exit status is 1. The same seed makes the same cases in the same order.
 """
 
 import argparse
@@ -50,7 +50,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # replicas of corp
 from replicas import REPLICAS, replicate
 
 SECONDS, BYTES = 60, 3 * 2**30
-"""What a case may take, beyond what the parent process has."""
+"""What a case may take, beyond what the parent process has: of the processor, so that what else runs does not count."""
+WAIT = 10 * SECONDS
+"""Seconds of the clock after which a case that does nothing, as one that waits for a socket, is a hang."""
 RECIPES = Path(__file__).parent / "recipes"
 CONTAINERS = {  # file suffix: codec, pixel format
     "mp4": ("libx264", "yuv420p"),
@@ -313,6 +315,7 @@ def _in_child(make: Callable[[random.Random, Path], Case], seed: str, folder: Pa
         sender.send(("not made", ""))
         os._exit(0)
     resource.setrlimit(resource.RLIMIT_AS, (held + BYTES, held + BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))  # SIGXCPU
     sender.send(outcome(case))
     sender.close()
     os._exit(0)  # at once: nothing of the parent is to be tidied up here
@@ -326,8 +329,7 @@ def run(make: Callable[[random.Random, Path], Case], seed: str, folder: Path) ->
     child.start()
     sender.close()
     try:
-        answered = receiver.poll(SECONDS)
-        return receiver.recv() if answered else (f"fault: longer than {SECONDS} s", "")
+        return receiver.recv() if receiver.poll(WAIT) else (f"fault: no end after {WAIT} s", "")
     except EOFError:
         child.join()
         code = child.exitcode

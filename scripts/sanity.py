@@ -19,21 +19,11 @@ import mer_hf
 from mer_hf.metrics import scores
 from mer_hf.protocols import leave_one_subject_out
 from mer_hf.rcn.decoding_rcn import load_video
+from mer_hf.training.leaks import shuffle_within_subjects
 
 RECIPES = Path(__file__).parent / "recipes"
 Row = tuple[float, float, float]
 """UF1, its standard deviation over seeds, and UAR."""
-
-
-def shuffle_within_subjects(dataset: Dataset, seed: int = 0) -> Dataset:
-    """The same clips, with the labels of each subject dealt out anew."""
-    rng = np.random.default_rng(seed)
-    subjects, labels = np.array(dataset["subject"]), np.array(dataset["label"])
-    for subject in np.unique(subjects):
-        rows = np.flatnonzero(subjects == subject)
-        labels[rows] = rng.permutation(labels[rows])
-    feature = dataset.features["label"]
-    return dataset.remove_columns("label").add_column("label", labels.tolist()).cast_column("label", feature)
 
 
 def row(outcome: mer_hf.Outcome | None) -> Row | None:

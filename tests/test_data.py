@@ -5,6 +5,7 @@ import mer_hf
 from mer_hf.data import DataError, load_dataset
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.errors import MerHfError
+from tiny import plan_of
 
 
 def test_a_saved_dataset_is_had_by_its_folder(make_clips, tmp_path):
@@ -56,6 +57,31 @@ def test_a_dataset_whose_rows_were_cut_off_is_explained(make_clips, tmp_path):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(MerHfError, match="clips"):
         load_dataset(tmp_path / "clips")
+
+
+@pytest.mark.parametrize("char", "\n\x1b\u202e", ids=ascii)
+@pytest.mark.parametrize("column", ["label", "corpus", "subject", "clip_id"])
+def test_a_name_of_several_lines_or_with_control_characters_is_refused_at_the_door(make_clips, tmp_path, column, char):
+    clips = make_clips("flow")
+    if column == "label":
+        names = ["negative", f"a{char}license: mit", "surprise"]
+        clips = clips.cast_column("label", datasets.ClassLabel(names=names))
+    else:
+        clips = clips.remove_columns(set(clips.column_names) & {column})
+        clips = clips.add_column(column, [f"a{char}{row}" for row in range(len(clips))])
+    clips.save_to_disk(tmp_path / "clips")
+    with pytest.raises(MerHfError, match=f"column '{column}' of the dataset: .* has a line break or a control"):
+        load_dataset(tmp_path / "clips")
+    with pytest.raises(MerHfError, match="has a line break or a control character"):
+        plan_of(tmp_path / "run", clips)
+
+
+@pytest.mark.parametrize("cells", ["joy\x1b[2J,anna,lab", "joy,an\x07na,lab", "joy,anna,l\u202eab"], ids=ascii)
+def test_names_in_the_table_of_a_folder_of_videos_are_text_in_one_line(tmp_path, cells):
+    (tmp_path / "a.mp4").write_bytes(b"never opened")
+    (tmp_path / "metadata.csv").write_text(f"file_name,label,subject,corpus\na.mp4,{cells}\n", encoding="utf-8")
+    with pytest.raises(MerHfError, match="has a line break or a control character"):
+        load_dataset(tmp_path)
 
 
 def test_a_corpus_is_had_at_the_frame_rate_that_is_named(tmp_path):

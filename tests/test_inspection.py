@@ -13,6 +13,7 @@ from PIL import Image
 
 from mer_hf import RcnVideoProcessor
 from mer_hf.commands import main
+from mer_hf.drawn.embedded import write_example
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.inspection import draw, draw_curve, draw_flow, examine, flow_colours
 
@@ -33,6 +34,13 @@ def test_a_clip_is_examined_as_it_is_prepared(clip):
     assert seen.flow.shape == (2, 128, 128)
     assert seen.energy.shape == seen.mask.shape == (128, 128)
     assert 0 < seen.mask.mean() < 0.5
+
+
+def test_of_the_example_of_a_run_the_quarter_that_moves_most_is_shown(tmp_path):
+    """The mask of a model is that of many clips, opened by a disk, which leaves nothing of this one."""
+    write_example(tmp_path / "example.mp4")
+    seen = examine(tmp_path / "example.mp4", RcnVideoProcessor())
+    assert seen.mask.mean() == pytest.approx(0.25, abs=0.01)
 
 
 def test_a_processor_of_any_connectivity_shows_the_face_as_it_aligns_it(clip):

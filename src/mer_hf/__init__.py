@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 from mer_hf.hub.registration import register_now_or_when_loaded
 
 if TYPE_CHECKING:
+    from mer_hf.analysis.results import Analysis, analyze
     from mer_hf.corpora import CORPORA, load_corpus
     from mer_hf.corpora.licence import LicenceError, check_publishable
+    from mer_hf.corpora.recordings import load_recordings
     from mer_hf.data import load_dataset
     from mer_hf.errors import MerHfError
     from mer_hf.hub.connection import HubError
@@ -38,6 +40,7 @@ __version__ = version("mer-hf")
 
 __all__ = [
     "CORPORA",
+    "Analysis",
     "FaceError",
     "HubError",
     "LicenceError",
@@ -52,9 +55,11 @@ __all__ = [
     "Recogniser",
     "VideoError",
     "__version__",
+    "analyze",
     "check_publishable",
     "load_corpus",
     "load_dataset",
+    "load_recordings",
     "open_model",
     "push",
     "score",
@@ -62,9 +67,12 @@ __all__ = [
 ]
 
 _HOME_OF_NAME = {
+    "Analysis": "analysis.results",
+    "analyze": "analysis.results",
     "CORPORA": "corpora",
     "load_corpus": "corpora",
     "LicenceError": "corpora.licence",
+    "load_recordings": "corpora.recordings",
     "check_publishable": "corpora.licence",
     "VideoError": "rcn.decoding_rcn",
     "FaceError": "rcn.faces_rcn",

@@ -9,11 +9,14 @@ from mer_hf.corpora import CORPORA, load_corpus
 from mer_hf.corpora.folder import METADATA, load_folder
 from mer_hf.drawn.embedded import default_folder
 from mer_hf.errors import MerHfError
+from mer_hf.escaping import check_name
 
 EMBEDDED = "synthetic"
 """The corpus that is rendered where no folder of it is named."""
 LABEL_SET = "3class"
 """The classes of a corpus where no others are asked for."""
+NAMES = ("label", "corpus", "subject", "clip_id")
+"""The columns that hold names, which tables, cards and pages will show."""
 
 
 class DataError(MerHfError):
@@ -44,9 +47,30 @@ def load_dataset(
 
     Raises:
         DataError: for a name that is none of these, and a folder that holds no dataset.
-        MerHfError: as `load_corpus` and `load_folder`.
+        MerHfError: as `load_corpus` and `load_folder`; for names of classes, corpora, subjects or clips with a line
+            break or a control character.
     """
-    name = str(name)
+    return check_names(_found(str(name), data_dir, label_set, fps, num_proc))
+
+
+def check_names(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Give back a dataset whose names are text in one line.
+
+    Raises:
+        MerHfError: for a name with a line break or a control character, with its column.
+    """
+    for column in dataset.features.keys() & NAMES:
+        feature = dataset.features[column]
+        # not dataset.unique, which may write into the folder of a saved dataset
+        names = feature.names if isinstance(feature, datasets.ClassLabel) else set(dataset[column])
+        for name in names:
+            check_name(str(name), f"the column {column!r} of the dataset")
+    return dataset
+
+
+def _found(
+    name: str, data_dir: str | Path | None, label_set: str | None, fps: float | None, num_proc: int | None
+) -> datasets.Dataset:
     if name in CORPORA:
         if name == EMBEDDED and data_dir is None:
             data_dir = default_folder(num_proc=num_proc)
@@ -95,4 +119,4 @@ def _from_hub(name: str) -> datasets.Dataset:
         raise DataError(f"{name!r} is no folder here, and no dataset that can be had from the Hub: {reason}") from error
 
 
-__all__ = ["DataError", "default_label_set", "load_dataset"]
+__all__ = ["DataError", "check_names", "default_label_set", "load_dataset"]

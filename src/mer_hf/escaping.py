@@ -7,12 +7,9 @@ HTML or a further cell of a table; `html` does so for HTML. YAML needs nothing h
 
 import html as html_entities
 import re
-import unicodedata
 
-from mer_hf.errors import MerHfError
+from mer_hf.rcn.names_rcn import check_name, is_unseen
 
-# zero-width joiners belong to scripts and stay; these turn the direction of a text, so that it reads as another one
-_TURNS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _BREAKS = re.compile("[\r\n\t\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # entities where a backslash would not do: it is one itself, or means something else in code or in a table
 _ESCAPES = str.maketrans(
@@ -28,28 +25,9 @@ class Markdown(str):
     __slots__ = ()
 
 
-def _unseen(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _TURNS
-
-
-def check_name(name: str, what: str) -> str:
-    """Give back a name that fits on one line, or refuse it.
-
-    Args:
-        name: of a class, a corpus, a subject, a file.
-        what: the place where it stands, for the error: "results.json: classes".
-
-    Raises:
-        MerHfError: for line breaks, control characters, and characters that turn the direction of the text.
-    """
-    if any(map(_unseen, name)):
-        raise MerHfError(f"{what}: {name[:80]!r} has a line break or a control character; names have one line of text")
-    return name
-
-
 def one_line(text: str) -> str:
     """A text with spaces for line breaks, without what cannot be seen."""
-    return "".join(char for char in _BREAKS.sub(" ", text) if not _unseen(char))
+    return "".join(char for char in _BREAKS.sub(" ", text) if not is_unseen(char))
 
 
 def markdown(text: object) -> Markdown:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from mer_hf.analysis.pictures import flow_colours
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.motion_rcn import motion_curve, motion_energy, optical_flow, spot_apex
 from mer_hf.rcn.sources_rcn import VideoSource
@@ -76,23 +77,6 @@ def examine(
         energy=energy,
         mask=energy > np.percentile(energy, 75),
     )
-
-
-def flow_colours(flow: np.ndarray, largest: float) -> np.ndarray:
-    """Flow as colour: the hue is the direction, the saturation the length, white is still.
-
-    Args:
-        flow: (2, H, W), u to the right and v downwards.
-        largest: the length that is fully saturated; longer vectors look alike.
-
-    Returns:
-        (H, W, 3) uint8 RGB.
-    """
-    u, v = flow.astype(np.float32)
-    hue = np.degrees(np.arctan2(v, u)) % 360
-    length = np.clip(np.hypot(u, v) / max(largest, 1e-6), 0, 1)
-    hsv = np.stack([hue, length, np.ones_like(length)], -1).astype(np.float32)
-    return (cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).round().astype(np.uint8)
 
 
 def draw(seen: Examination, path: str | Path, title: str) -> None:

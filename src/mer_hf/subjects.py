@@ -6,6 +6,7 @@ import unicodedata
 import numpy as np
 
 from mer_hf.errors import MerHfError
+from mer_hf.escaping import check_name
 
 WHOLE_NUMBER = re.compile(r"0*([0-9]+)(?:\.0*)?")
 
@@ -27,8 +28,8 @@ def subject_name(value: object) -> str:
     if isinstance(value, str):
         name = re.sub(" +", " ", unicodedata.normalize("NFC", value).strip())
         number = WHOLE_NUMBER.fullmatch(name)
-        if name and not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name):
-            return number[1] if number else name
+        if name:
+            return number[1] if number else check_name(name, "a subject")
     elif (
         isinstance(value, int | float | np.integer | np.floating)
         and not isinstance(value, bool)

@@ -37,7 +37,7 @@ def test_every_command_has_an_example_that_its_parser_takes(name, capsys, monkey
     assert stopped.value.code == 0
     example = capsys.readouterr().out.split("example:")[1].split()
     assert example[:2] == ["mer-hf", name]
-    monkeypatch.setattr(f"mer_hf.commands.{name}.run", lambda arguments: 7)
+    monkeypatch.setattr(f"mer_hf.commands.{name.replace('-', '_')}.run", lambda arguments: 7)
     assert main(example[1:]) == 7
 
 

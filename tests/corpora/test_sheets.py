@@ -323,6 +323,18 @@ def test_a_sheet_whose_compressed_bytes_are_damaged_is_refused_as_what_it_is(tmp
         read_pages(path)
 
 
+def test_a_sheet_whose_parts_lie_nowhere_is_refused_as_what_it_is(tmp_path):
+    path = tmp_path / "sheet.xlsx"
+    openpyxl.Workbook().save(path)
+    content = bytearray(path.read_bytes())
+    end = content.rfind(b"PK\x05\x06")
+    # where the table of parts begins; all places are told from the difference to where it is found
+    content[end + 16 : end + 20] = (2**27).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AnnotationError, match=r"sheet\.xlsx cannot be read as a spreadsheet"):
+        read_pages(path)
+
+
 def test_cells_that_are_merged_outside_of_the_page_change_nothing(tmp_path):
     path = tmp_path / "sheet.xlsx"
     book = openpyxl.Workbook()

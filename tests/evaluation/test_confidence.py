@@ -8,8 +8,10 @@ from sklearn.metrics import log_loss
 
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.confidence import (
+    NEVER,
     abstain_below,
     calibration,
+    fitted,
     probabilities,
     risk_coverage,
     temperature,
@@ -124,3 +126,42 @@ def test_calibration_agrees_with_its_naive_twin(clips):
 def test_scores_outside_0_to_1_cannot_be_calibrated():
     with pytest.raises(MerHfError, match="needs 0 to 1"):
         calibration([1.5], [True])
+
+
+# --- both together ---
+
+
+def test_what_was_fitted_is_judged_on_each_group_by_the_others():
+    generator = np.random.default_rng(5)
+    labels = generator.integers(-1, 3, 90)  # -1: nothing moved
+    logits = generator.normal(0, 1, (90, 3)) + 3 * (np.arange(3) == labels[:, None])
+    groups = [f"s{n % 6}" for n in range(90)]
+    found = fitted(logits, labels, groups, 0.25)
+
+    def by_hand(rows):
+        shown = rows & (labels >= 0)
+        warm = temperature(logits[shown], labels[shown])
+        highest = probabilities(logits[rows], warm).max(1)
+        return warm, abstain_below(highest, logits[rows].argmax(1) == labels[rows], 0.25)
+
+    everybody = np.ones(90, dtype=bool)
+    assert (found["temperature"], found["abstain_below"]) == pytest.approx(by_hand(everybody))
+    answered, wrong = 0, 0
+    for row in range(90):
+        warm, least = by_hand(np.array([group != groups[row] for group in groups]))
+        if probabilities(logits[row : row + 1], warm).max() >= least:
+            answered += 1
+            wrong += logits[row].argmax() != labels[row]
+    assert (found["answered"], found["wrong"]) == pytest.approx((answered / 90, wrong / answered))
+    assert (found["clips"], found["risk"]) == (90, 0.25)
+    assert 0 < found["answered"] < 1
+
+
+def test_a_model_that_is_always_wrong_never_answers():
+    found = fitted(np.eye(3)[[0, 1, 2, 0]], [1, 2, 0, 1], ["a", "a", "b", "b"])
+    assert (found["abstain_below"], found["answered"], found["wrong"]) == (NEVER, 0.0, 0.0)
+
+
+def test_one_group_alone_is_refused():
+    with pytest.raises(MerHfError, match="all 2 are of one"):
+        fitted(np.eye(2), [0, 1], ["a", "a"])

@@ -1,7 +1,9 @@
 import pandas as pd
 import pytest
 
+from mer_hf.errors import MerHfError
 from mer_hf.evaluation.predictions import PredictionsError, class_names, read_predictions
+from mer_hf.evaluation.spotted import read_intervals
 
 ROWS = [("a", "happy", "happy"), ("b", "sad", "happy"), ("c", "sad", "sad")]
 
@@ -84,3 +86,13 @@ def test_a_file_that_is_no_table_is_refused(tmp_path, content, message):
         read_predictions(path)
     with pytest.raises(OSError, match="No such file"):
         read_predictions(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    "row", [("a\x1b[2J", "x", "x"), ("a", "x\u202e", "x\u202e"), ("a", '"x\ny"', '"x\ny"')], ids=ascii
+)
+def test_names_are_text_in_one_line(tmp_path, row):
+    with pytest.raises(MerHfError, match=r"predictions\.csv: .* has a line break or a control character"):
+        table_of(tmp_path, [row])
+    with pytest.raises(MerHfError, match=r"predictions\.csv: .* has a line break or a control character"):
+        read_intervals(written(tmp_path, "video,onset,offset,label\n" + ",".join((row[0], "1", "2", row[1]))))

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from html.parser import HTMLParser
@@ -7,7 +8,13 @@ import pandas as pd
 import pytest
 
 from mer_hf.errors import MerHfError
-from mer_hf.evaluation.charts import calibration_picture, confusion_picture, interval_picture, risk_picture
+from mer_hf.evaluation.charts import (
+    calibration_picture,
+    confusion_picture,
+    interval_picture,
+    risk_picture,
+    training_picture,
+)
 from mer_hf.evaluation.confidence import calibration, risk_coverage
 from mer_hf.evaluation.predictions import PredictionsError
 from mer_hf.evaluation.published import figures_of
@@ -30,7 +37,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "rect", "line", "circle", "polyline", "img"):
+        if tag not in ("meta", "rect", "line", "circle", "polyline", "polygon", "img"):
             self.open.append(tag)
         if tag == "tr":
             self.rows.append([])
@@ -38,7 +45,7 @@ class Reader(HTMLParser):
             self.rows[-1].append("")
 
     def handle_endtag(self, tag):
-        if tag not in ("rect", "line", "circle", "polyline"):
+        if tag not in ("rect", "line", "circle", "polyline", "polygon"):
             assert self.open.pop() == tag, f"</{tag}> closes something else"
 
     def handle_data(self, data):
@@ -184,6 +191,31 @@ def test_curves_go_through_their_points():
     dots = [(float(x), float(y)) for x, y in re.findall(r'class="dot" cx="([\d.]+)" cy="([\d.]+)"', svg)]
     assert dots[0] == pytest.approx((46 + 0.535 * 298, 222 - 0.5 * 204), abs=0.06)
     assert len(dots) == 3
+
+
+def test_a_training_picture_shows_the_mean_between_the_least_and_the_most():
+    svg = training_picture([[(1.0, 2.0), (2.0, 1.0)], [(1.0, 1.0), (2.0, 0.0)]])
+    (band,) = re.findall(r'<polygon class="count" points="([^"]+)"', svg)
+    corners = [tuple(float(value) for value in point.split(",")) for point in band.split()]
+    assert corners == [(195.0, 18.0), (344.0, 120.0), (344.0, 222.0), (195.0, 120.0)]
+    (mean,) = re.findall(r'polyline class="curve" points="([^"]+)"', svg)
+    assert mean == "195.0,69.0 344.0,171.0"
+    assert ">2<" in svg and ">1.5<" in svg
+
+
+def test_curves_of_the_folds_are_on_the_page(runs, tmp_path):
+    runs[0].table.to_csv(tmp_path / "predictions.csv", index=False)
+    (tmp_path / "folds" / "a").mkdir(parents=True)
+    curve = [{"loss": 2.0, "epoch": 1.0}, {"loss": 1.0, "epoch": 2.0}, {"train_runtime": 3.0, "epoch": 2.0}]
+    (tmp_path / "folds" / "a" / "seed-0.json").write_text(json.dumps({"curve": curve}))
+    run = read_run(tmp_path, "run")
+    assert run.curves == [[(1.0, 2.0), (2.0, 1.0)]]
+    page = report([run])
+    assert "the mean of 1 trainings" in page
+    assert Reader(page).open == []
+    (tmp_path / "folds" / "a" / "seed-0.json").write_text("{")
+    with pytest.raises(MerHfError, match=r"seed-0\.json is not JSON"):
+        read_run(tmp_path, "run")
 
 
 # --- in a browser ---

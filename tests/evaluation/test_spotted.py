@@ -83,3 +83,14 @@ def test_tables_that_cannot_be_used_are_refused(tmp_path, found, truth, message)
 
     with pytest.raises(MerHfError, match=message):
         score_spotted(read(tmp_path, "spotted.csv", found), read(tmp_path, "truth.csv", truth))
+
+
+def test_the_events_of_an_analysis_are_scored_as_they_are(tmp_path):
+    events = (
+        "# No proof of a feeling.\nfile,face,start,apex,end,start_frame,apex_frame,end_frame,kind,label\n"
+        "a #1.mp4,0,0.4,0.5,0.8,10,13,19,micro,sad\na #1.mp4,0,1.2,2.5,3.6,30,60,89,macro,happy\n"
+    )
+    truth = "video,onset,offset,type,label\na #1.mp4,11,20,micro,sad\na #1.mp4,30,90,macro,sad\nb.mp4,1,9,micro,sad\n"
+    scored = score_spotted(read(tmp_path, "events.csv", events), read(tmp_path, "truth.csv", truth))
+    assert counts(scored["per_type"]["all"]) == (2, 0, 1)
+    assert scored["strs"]["recognition_uf1"] == pytest.approx(scores([1, 1], [1, 0], 2)["uf1"])

@@ -19,7 +19,10 @@ import yaml
 from transformers import pipeline
 
 import mer_hf
+from mer_hf.analysis.results import load_spotter
+from mer_hf.analysis.watching import Options, watch
 from mer_hf.drawn.embedded import write_example
+from mer_hf.drawn.videos import RenderedVideo
 from mer_hf.rcn.decoding_rcn import Video, load_video
 from mer_hf.rcn.faces_rcn import FaceError
 from mer_hf.rcn.pipeline_rcn import TASK
@@ -224,6 +227,38 @@ def test_a_cropped_video_needs_no_face_to_be_found(browser, app, videos, classif
     result = classify(videos / "nobody.mp4", align="none")
     assert label == result[0]["label"]
     assert expected(result).items() <= bars.items()
+
+
+def test_the_moments_of_a_longer_video_are_found_and_shown(browser, app, videos, tmp_path):
+    """Whatever is found, the page is that of the package, and a click in it shows the face."""
+    video = RenderedVideo(203, 8.0, 3, seed=11, size=192)
+    frames = np.stack([frame for frame, _ in video.frames()])
+    watched = watch(str(written(tmp_path / "long.mp4", frames, 30)), load_spotter(device="cpu"), Options())
+    assert watched.events
+    page = Page(browser, app)
+    page.upload(tmp_path / "long.mp4")
+    (button,) = [each for each in browser.find_elements("css selector", "button") if each.text == "Find the moments"]
+    button.click()
+    (frame,) = page.until(lambda: browser.find_elements("css selector", "iframe.events"))
+    browser.switch_to.frame(frame)
+    try:
+        marks = page.until(lambda: browser.find_elements("css selector", ".track a"))
+        assert len(marks) == len(watched.events)
+        assert "lie detector" in browser.find_element("css selector", "body").text
+        marks[0].click()
+        (film, _) = page.until(lambda: browser.find_elements("css selector", "#event-1 .film"))
+        assert film.is_displayed()
+    finally:
+        browser.switch_to.default_content()
+
+
+def test_a_file_that_is_no_video_is_refused_without_a_path_of_the_server(browser, app, videos):
+    page = Page(browser, app)
+    page.upload(videos / "text.mp4")
+    (button,) = [each for each in browser.find_elements("css selector", "button") if each.text == "Find the moments"]
+    button.click()
+    said = page.until(lambda: [text for text in page.errors() if "cannot be decoded as a video" in text])
+    assert "/" not in said[0]
 
 
 @pytest.mark.parametrize(

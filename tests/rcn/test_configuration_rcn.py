@@ -202,6 +202,8 @@ def test_the_same_holds_for_a_file_and_who_needs_more_can_have_it(planted, monke
         ({"dtype": "load"}, "dtype"),
         ({"id2label": {"a": "x"}}, "id2label"),
         ({"id2label": {"0": "x", "5": "y"}}, "id2label"),
+        ({"id2label": {"0": "x", "1": "y\nlicense: mit"}}, "id2label: .* has a line break or a control character"),
+        ({"training_subjects": ["a", "b\x1b[2J"]}, "training_subjects: .* has a line break or a control character"),
         ({"focal_gamma": float("nan")}, "focal_gamma"),
         ({"logit_adjustment": float("inf")}, "logit_adjustment"),
         ({"members": [{"votes": [1.0]}]}, r"members\[0\] cannot have"),
@@ -266,7 +268,7 @@ def test_whatever_a_file_says_it_loads_or_is_refused_in_the_package_s_words(plan
     original = json.loads(path.read_text())
     rng = random.Random(seed)
     outcomes = set()
-    for _ in range(20):
+    for _ in range(30):
         changed, (name, value) = copy.deepcopy(original), (rng.choice([*original, *BESIDE]), rng.choice(VALUES))
         changed[name] = value
         if rng.random() < 0.2:

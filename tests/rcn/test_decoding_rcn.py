@@ -1,3 +1,4 @@
+import gc
 import http.server
 import io
 import re
@@ -41,6 +42,11 @@ def encode(path, codec="libx264", frames=10, fps=30, milliseconds=None, **contai
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def packets_of(data):
+    with av.open(io.BytesIO(data)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
 def frame_numbers(video):
@@ -251,6 +257,17 @@ def test_a_long_video_is_never_held_whole(tmp_path):
     tracemalloc.stop()
     assert total == 400
     assert peak < 40 * HEIGHT * WIDTH * 3
+
+
+def test_the_decoder_s_frames_are_gone_without_a_collection_of_garbage(tmp_path):
+    encode(tmp_path / "long.mp4", frames=40)
+    gc.collect()
+    gc.disable()
+    try:
+        assert sum(1 for _ in stream_video(tmp_path / "long.mp4")) == 40
+        assert sum(type(kept) is av.VideoFrame for kept in gc.get_objects()) <= 1
+    finally:
+        gc.enable()
 
 
 def test_frames_come_before_a_damaged_one_is_met(media):
@@ -494,6 +511,55 @@ def test_what_the_decoder_makes_up_is_told(tmp_path, name, codec):
     frames, problems = shown(bytes(data))
     assert 5 < len(frames) < 41
     assert re.search("the file is damaged|there are no frames for|the file ends early", "".join(problems))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "zeros", "count"),
+    [("a.mkv", "ffv1", {}, 2, 40), ("a.avi", "ffv1", {}, 2, 40), ("a.avi", "mjpeg", {"strict": "-1"}, 8, 39)],
+)
+def test_changed_bytes_inside_of_a_picture_are_told_where_the_codec_can_tell(
+    tmp_path, name, codec, options, zeros, count
+):
+    data = bytearray(write(tmp_path / name, codec, picture=texture, **options).read_bytes())
+    assert shown(bytes(data))[1] == []
+    packets = packets_of(bytes(data))
+    middle = data.find(packets[20]) + len(packets[20]) // 2
+    data[middle : middle + zeros] = bytes(zeros)
+    frames, problems = shown(bytes(data))
+    assert (len(frames), len(problems)) == (count, 1)
+    assert problems[0].startswith("the file is damaged")
+
+
+def test_a_slice_contradicts_its_checksum_where_the_naive_division_has_a_rest(tmp_path):
+    """RFC 9043, 4.9.3: polynomial 0x104C11DB7, beginning with 0, from the highest bit on."""
+
+    def rest(content):
+        value = 0
+        for byte in content:
+            value ^= byte << 24
+            for _ in range(8):
+                value = (value << 1 ^ (0x104C11DB7 if value >> 31 else 0)) & 0xFFFFFFFF
+        return value
+
+    def contradicts(packet):
+        slices = []
+        while len(packet) >= 8 and (size := 8 + int.from_bytes(packet[-8:-5])) <= len(packet):
+            slices.append(packet[-size:])
+            packet = packet[:-size]
+        return packet == b"" and any(map(rest, slices))
+
+    rng = np.random.default_rng(0)
+    packets = packets_of(write(tmp_path / "a.mkv", "ffv1").read_bytes())[:3]
+    assert [decoding_rcn._contradicts_checksums(packet) for packet in packets] == [False] * 3
+    found = set()
+    for packet in packets:
+        for place in (*rng.integers(len(packet), size=4), len(packet) - 8, len(packet) - 2):
+            spoilt = bytearray(packet)
+            spoilt[place] ^= 1 << rng.integers(8)
+            found.add(contradicts(spoilt))
+            assert decoding_rcn._contradicts_checksums(bytes(spoilt)) == contradicts(bytes(spoilt))
+    assert found == {True, False}  # of a wrong size there is no chain, which FFmpeg refuses
+    assert not any(map(decoding_rcn._contradicts_checksums, (b"", bytes(7), bytes(range(99)))))
 
 
 def test_a_file_of_fewer_frames_than_its_header_says_is_told(tmp_path):

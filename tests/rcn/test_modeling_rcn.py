@@ -9,13 +9,15 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from mer_hf.errors import MerHfError
-from mer_hf.rcn.configuration_rcn import RcnConfig
+from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, RcnConfig
 from mer_hf.rcn.modeling_rcn import (
     RcnForVideoClassification,
     RcnModel,
     RecurrentConvLayer,
+    changes_of,
     classification_loss,
     grid_average_by_products,
+    mirrored,
 )
 
 APPEARANCE = {"backbone_kwargs": {"width": 8}, "num_frames": 6, "image_size": [10, 8], "num_labels": 3}
@@ -100,6 +102,63 @@ def test_recurrence_over_frames_takes_one_step_a_frame():
         state = F.relu(layer.recurrent_norm[0](layer.recurrent[0](frame + state)))
         states.append(state)
     torch.testing.assert_close(layer(frames), torch.stack(states, 1))
+
+
+def test_without_steps_each_frame_is_by_itself():
+    config = tiny("sequence", recurrent_steps=0)
+    model = RcnForVideoClassification(config).eval()
+    settle(model)
+    pixels = clips(config)
+    layer, frames = RecurrentConvLayer(config, 8).eval(), torch.randn(2, 5, 8, 6, 6)
+    torch.testing.assert_close(
+        layer(frames), torch.stack([layer(frame[:, None])[:, 0] for frame in frames.unbind(1)], 1)
+    )
+    torch.testing.assert_close(model(pixels).logits, model(pixels.flip(1)).logits)
+
+
+def naive_changes(frames, side=9):
+    """Pixel by pixel, of one clip (T, H, W)."""
+    frames, reach = frames.double(), side // 2
+    first, found = frames[0], torch.zeros(frames.shape, dtype=torch.float64)
+    contrast = torch.zeros_like(first)
+    for y in range(first.shape[0]):
+        for x in range(first.shape[1]):
+            window = first[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1]
+            contrast[y, x] = window.std(correction=0)
+    for frame, change in zip(frames, found, strict=True):
+        change += (frame - first - (frame.mean() - first.mean())) / (contrast + contrast.mean() / 2)
+    return found / found.square().mean().sqrt()
+
+
+def test_changes_are_their_definition_and_blind_to_light_and_contrast():
+    config = tiny("sequence", num_channels=1)
+    frames = clips(config, batch=3) / 10 + 0.5
+    changes = changes_of(frames)
+    for found, clip in zip(changes, frames, strict=True):
+        torch.testing.assert_close(found[:, 0].double(), naive_changes(clip[:, 0]), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(changes_of(0.3 * frames + 0.1), changes, atol=1e-3, rtol=1e-3)
+    lit = frames + torch.linspace(0, 0.2, config.num_frames)[:, None, None, None]
+    torch.testing.assert_close(changes_of(lit), changes, atol=1e-3, rtol=1e-3)
+    assert not changes_of(frames[:, :1].expand(-1, 4, -1, -1, -1)).any()
+
+
+@pytest.mark.parametrize("connectivity", ["appearance", "sequence"])
+def test_a_model_of_changes_is_one_of_frames_that_were_changes_already(connectivity, tmp_path):
+    config = tiny(connectivity, num_channels=1, changes=True)
+    model = RcnForVideoClassification(config).eval()
+    pixels = clips(config)
+    logits = reload(model, tmp_path)(pixels).logits
+    model.rcn.config.changes = False
+    torch.testing.assert_close(logits, model(changes_of(pixels)).logits)
+
+
+def test_a_sequence_of_two_channels_is_flow_whose_u_is_inverted_in_a_mirror():
+    flow = torch.randn(2, 4, 2, 6, 8)
+    flipped = mirrored(flow, "sequence")
+    torch.testing.assert_close(flipped[:, :, 0], -flow[:, :, 0].flip(-1))
+    torch.testing.assert_close(flipped[:, :, 1], flow[:, :, 1].flip(-1))
+    grey = torch.randn(2, 4, 1, 6, 8)
+    torch.testing.assert_close(mirrored(grey, "sequence"), grey.flip(-1))
 
 
 def test_sequence_connectivity_sees_the_order_of_frames():
@@ -255,6 +314,7 @@ def test_a_compiled_model_gives_the_same_logits(connectivity):
         ({"label_smoothing": 1.0}, r"must lie in \[0, 1\)"),
         ({"num_labels": 3, "class_counts": [4, 5]}, "2 entries for 3 labels"),
         ({"recurrent_steps": -1}, "recurrent_steps must be"),
+        ({"changes": True}, "changes are between grey frames: num_channels is 3, num_frames 1"),
         ({"section_pools": []}, "section_pools must have an entry"),
     ],
 )
@@ -539,11 +599,40 @@ def test_a_model_is_traced_and_quantised(preset):
 
 
 def test_a_model_that_is_trained_further_gives_up_what_it_says_of_its_training():
-    model = RcnForVideoClassification(tiny(trained_on="On no recording of a face.", training_subjects=["a/1"]))
+    known = {"temperature": 2.0, "abstain_below": 0.5, "abstain_because": "so it was"}
+    model = RcnForVideoClassification(tiny(trained_on="On no recording of a face.", training_subjects=["a/1"], **known))
     pixels, labels = clips(model.config), torch.tensor([0, 1])
     model.eval()(pixels, labels=labels)
     model.train()(pixels)
     assert model.config.trained_on == "On no recording of a face."
     model(pixels, labels=labels)
-    assert model.config.trained_on is None
+    assert {name: getattr(model.config, name) for name in OF_THE_WEIGHTS} == OF_THE_WEIGHTS
     assert model.config.training_subjects == ["a/1"]
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_temperature_divides_logits_in_evaluation_changes_no_prediction_and_is_saved(members, tmp_path):
+    model = RcnForVideoClassification.average([RcnForVideoClassification(tiny(dropout=0.0)) for _ in range(members)])
+    pixels = clips(model.config)
+    plain = model(pixels).logits
+    model.config.temperature = 2.5
+    torch.testing.assert_close(model(pixels).logits, plain / 2.5)
+    torch.testing.assert_close(reload(model, tmp_path)(pixels).logits, plain / 2.5)
+    assert RcnForVideoClassification.average([model, model]).config.temperature == 1.0, "it was fitted to another"
+    model.train()
+    torch.manual_seed(0)  # of dropout
+    learning = model(pixels).logits
+    model.config.temperature = 1.0
+    torch.manual_seed(0)
+    torch.testing.assert_close(model(pixels).logits, learning)
+
+
+def test_a_score_below_the_threshold_is_doubted_in_the_words_of_the_rule():
+    config = tiny(abstain_below=0.75, abstain_because="one in ten was wrong")
+    assert config.doubt(0.75) is None
+    assert config.doubt(0.7) == "the first score is 0.70. Below 0.75, an answer is not confident: one in ten was wrong."
+    assert tiny().doubt(0.0) is None
+    assert "No answer is confident." in tiny(abstain_below=1.01).doubt(1.0)
+    for wrong in ({"temperature": 0.0}, {"temperature": float("nan")}, {"abstain_below": -0.1}):
+        with pytest.raises(MerHfError, match=next(iter(wrong))):
+            tiny(**wrong)

@@ -1,3 +1,4 @@
+import copy
 import io
 import itertools
 import json
@@ -300,6 +301,22 @@ def test_a_clear_answer_is_plain_and_a_doubtful_one_says_why(classify, expressio
     assert classify(expression, face_problems="flag")[0]["problems"] == []
     with pytest.raises(VideoError, match="nothing moves"):
         classify(still, clip_problems="raise")
+
+
+def test_an_answer_below_the_threshold_of_the_model_is_not_confident_and_says_why(classify, expression):
+    best = classify(expression)[0]["score"]
+    changed = pipeline(
+        TASK, model=copy.deepcopy(classify.model), video_processor=classify.video_processor, device="cpu"
+    )
+    changed.model.config.abstain_below = best + 0.01
+    changed.model.config.abstain_because = "it is so"
+    answer = changed(expression)
+    assert [label["confident"] for label in answer] == [False] * 3
+    assert answer[0]["problems"] == [
+        f"the first score is {best:.2f}. Below {best + 0.01:.2f}, an answer is not confident: it is so."
+    ]
+    changed.model.config.abstain_below = best - 0.01
+    assert changed(expression) == classify(expression)
 
 
 def test_a_moment_in_a_long_video_is_named_by_its_seconds(classify, expression):

@@ -161,6 +161,27 @@ def test_the_classifier_names_the_event_by_its_clip(knowing, portrait, monkeypat
     assert all(0.5 <= p <= 1 and unit.startswith("AU") for unit, p in event["action_units"].items())
 
 
+def test_every_moment_of_a_face_can_be_observed(spot, portrait):
+    seen = []
+    list(spot.stream(iter(stream(*[scene((portrait, 100))] * 50)), observe=seen.append))
+    times = [moment.seconds for moment in seen]
+    assert len(seen) >= 40 and times == sorted(set(times)) and times[-1] == pytest.approx(49 / 25)
+    assert {moment.face for moment in seen} == {0} and all(moment.outputs.shape == (len(OUTPUTS),) for moment in seen)
+    assert all(0 <= value <= 1 for moment in seen for value in moment.outputs)
+    (tracked,) = FaceTracker().update(scene((portrait, 100)), 0.0)
+    np.testing.assert_allclose(seen[-1].place, tracked.face_to_frame, atol=1)
+    assert seen[-1].eyes == pytest.approx(np.hypot(*tracked.face_to_frame[:, 0]), abs=1)
+
+
+def test_an_event_brings_aligned_pictures_from_its_start_to_its_end(knowing, portrait):
+    frames = [np.roll(scene((portrait, 100)), index // 30, axis=1) for index in range(75)]
+    (event,) = knowing(1.4).stream(iter(stream(*frames)), crop_side=64)
+    assert event["crops"].shape == (len(event["crop_times"]), 64, 64) and event["crops"].dtype == np.uint8
+    assert event["crop_times"][[0, -1]].tolist() == pytest.approx([event["start"], event["end"]], abs=1e-3)
+    assert np.diff(event["crop_times"]).tolist() == pytest.approx([1 / 25] * (len(event["crops"]) - 1))
+    assert event["crops"][0].std() > 20 and set(event) == EVENT | {"crops", "crop_times"}
+
+
 def test_somebody_who_comes_and_goes_is_followed_and_the_gap_is_reported(spot, portrait):
     there, gone = scene((portrait, 100)), scene()
     events = list(spot.stream(iter(stream(*[there] * 30, *[gone] * 50, *[there] * 40))))

@@ -173,7 +173,8 @@ def test_an_image_of_several_pictures_is_a_video_and_two_of_them_are_two(tmp_pat
     path = tmp_path / f"a.{kind}"
     path.write_bytes(animation(kind))
     with Image.open(path) as opened:
-        forms = [path, str(path), path.read_bytes(), {"path": None, "bytes": path.read_bytes()}, opened]
+        data = path.read_bytes()
+        forms = [path, str(path), data, bytearray(data), memoryview(data), {"path": None, "bytes": data}, opened]
         for form in forms:
             assert as_batch(form)[1] is True
             assert as_batch([form, form])[1] is False

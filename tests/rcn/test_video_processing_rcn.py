@@ -15,13 +15,15 @@ from mer_hf.rcn import video_processing_rcn
 from mer_hf.rcn.decoding_rcn import Budget, Video, VideoError
 from mer_hf.rcn.errors_rcn import MerHfError
 from mer_hf.rcn.faces_rcn import FaceError, align_clip
-from mer_hf.rcn.motion_rcn import flow_picture, optical_flow
+from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_flow
 from mer_hf.rcn.temporal_rcn import KERNELS, TemporalJitter, linear_operator
 from mer_hf.rcn.video_processing_rcn import (
+    MOST_FLOWS,
     ClipMotion,
     MotionBatch,
     RcnVideoProcessor,
     collate,
+    fewer_frames,
 )
 
 GEOMETRIC = {"size": {"height": 16, "width": 16}, "crop_size": {"height": 32, "width": 32}, "align": "none"}
@@ -32,6 +34,7 @@ APPEARANCE = {
     "size": {"height": 12, "width": 8},
     "align": "none",
 }
+FLOWS = {**GEOMETRIC, "connectivity": "sequence", "num_channels": 2, "num_frames": 5}
 SEQUENCE = {**APPEARANCE, "connectivity": "sequence", "num_channels": 3, "size": {"height": 12, "width": 12}}
 
 
@@ -52,6 +55,53 @@ def crops_of(clip, height, width=None):
     grey = np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in clip.frames])
     crops, _ = align_clip(grey, 100.0, height, width or height, align="none")
     return crops
+
+
+def test_a_sequence_of_two_channels_is_the_flow_from_the_onset_to_every_frame():
+    processor = RcnVideoProcessor(**FLOWS)
+    assert (processor.sees_flow, processor.crop) == (True, {"height": 32, "width": 32})
+    clip = video(frames=9)
+    sequence, crops = processor.clip_sequence(clip), crops_of(clip, 32)
+    assert sequence.frames.shape == (9, 2, 16, 16)
+    assert not sequence.frames[0].any()
+    for index in range(1, 9):
+        flow = optical_flow(crops[0], crops[index]).reshape(2, 16, 2, 16, 2).mean((2, 4))
+        np.testing.assert_allclose(sequence.frames[index], flow, atol=1e-5)
+    pixels = processor(clip)["pixel_values_videos"]
+    resampled = torch.from_numpy(sequence.frames[::2])[None]  # 9 frames to 5: every second one
+    torch.testing.assert_close(pixels, flow_sequence(resampled), atol=1e-5, rtol=1e-4)
+
+
+def test_a_flow_sequence_is_without_the_motion_of_the_head_and_on_one_scale():
+    flow = torch.randn(2, 4, 2, 6, 6)
+    shifted = flow_sequence(3 * flow + torch.randn(2, 4, 2, 1, 1))
+    torch.testing.assert_close(shifted, flow_sequence(flow), atol=1e-5, rtol=1e-4)
+    assert shifted.square().mean((1, 2, 3, 4)).tolist() == pytest.approx([1, 1], rel=1e-4)
+    weaker = flow * torch.tensor([1, 0.5, 0.25, 0])[:, None, None, None]
+    strength = flow_sequence(weaker).square().mean((2, 3, 4)).sqrt()
+    expected = flow_sequence(flow).square().mean((2, 3, 4)).sqrt() * torch.tensor([1, 0.5, 0.25, 0])
+    torch.testing.assert_close(strength / strength[:, :1], expected / expected[:, :1])
+    assert not flow_sequence(torch.ones(1, 4, 2, 6, 6)).any()
+
+
+def test_of_many_frames_neighbours_are_averaged_before_flow():
+    few = np.random.default_rng(0).integers(0, 256, (MOST_FLOWS, 4, 4), dtype=np.uint8)
+    assert fewer_frames(few, MOST_FLOWS) is few
+    many = np.random.default_rng(0).integers(0, 256, (3 * MOST_FLOWS, 4, 4), dtype=np.uint8)
+    means = many.reshape(MOST_FLOWS, 3, 4, 4).mean(1)
+    assert np.abs(fewer_frames(many, MOST_FLOWS) - means).max() <= 0.501
+    processor = RcnVideoProcessor(**FLOWS)
+    assert len(processor.clip_sequence(video(frames=50)).frames) == MOST_FLOWS
+
+
+def test_a_jittered_flow_sequence_is_one_of_its_own_flows_resampled():
+    processor = RcnVideoProcessor(**FLOWS)
+    batch = collate([processor.clip_sequence(video(frames=frames)) for frames in (9, 12)])
+    jitter, seeds = TemporalJitter(), (torch.Generator().manual_seed(3) for _ in range(2))
+    found = processor.model_input(batch, jitter, next(seeds))
+    operators = jitter(batch.lengths, 5, next(seeds), 12)
+    expected = flow_sequence(torch.einsum("bts,bschw->btchw", operators, batch.frames))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_the_flow_of_a_window_is_that_of_its_frames_one_by_one():

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from mer_hf.action_units import ACTION_UNITS
+from mer_hf.drawn.courses import CourseSettings, draw_courses
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
-from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
+from mer_hf.drawn.images import ImageSettings, draw_images
+from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
 from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, collate
-from mer_hf.training.batches import REST, DrawnFields, JointClips, Packed, ResidentClips
+from mer_hf.training.batches import REST, DrawnClips, DrawnFields, JointClips, Packed, ResidentClips, drawn_source
 from mer_hf.training.clips import load_clips
 from mer_hf.training.plan import drawn_config
 from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
@@ -101,6 +103,30 @@ def test_no_field_is_drawn_twice_and_a_seed_draws_the_same(config):
     assert torch.equal(first, again)
     assert not torch.equal(first, second)
     assert not torch.equal(first, other)
+
+
+def sequence_config(**changes):
+    model = {**DRAWN["model"], "connectivity": "sequence", "num_channels": 2, "num_frames": 4, **changes}
+    return drawn_config(recipe_of("nowhere", **{**DRAWN, "model": model})[0])
+
+
+def test_drawn_flow_sequences_are_as_the_processor_makes_them():
+    source = drawn_source(100, sequence_config(), 5, CPU)
+    assert isinstance(source, DrawnClips)
+    assert len(source) == 100
+    batch = source.__getitems__([3, 1, 2])
+    drawn = draw_courses(3, 4, (16, 16), torch.Generator().manual_seed(5), CourseSettings(rest=REST))
+    torch.testing.assert_close(batch["pixel_values_videos"], flow_sequence(drawn.flow))
+    assert torch.equal(batch["labels"], drawn.label)
+    assert torch.equal(batch["action_units"], (drawn.units > 0).float())
+
+
+def test_models_of_one_channel_are_drawn_pictures_of_the_faces_given():
+    faces = torch.randint(0, 256, (5, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    batch = DrawnClips(100, sequence_config(num_channels=1), 5, CPU, faces=faces).draw(3)
+    drawn = draw_images(3, 4, faces, torch.Generator().manual_seed(5), ImageSettings(rest=REST))
+    torch.testing.assert_close(batch["pixel_values_videos"], drawn.frames / 255)
+    assert torch.equal(batch["labels"], drawn.label)
 
 
 # --- clips and drawn motion in one batch ---

@@ -35,11 +35,11 @@ def test_scores_are_of_fields_that_training_has_not_seen():
 @pytest.mark.parametrize(
     ("classes", "options", "message"),
     [
-        (["a", "b", "c"], {}, "this one is geometric, and names a, b, c"),
+        (["a", "b", "c"], {}, "this model is geometric of 3 channels, and names a, b, c"),
         (
             CLASSES,
-            {"connectivity": "sequence", "num_channels": 1, "num_frames": 4, "action_units": None},
-            "is sequence",
+            {"connectivity": "sequence", "num_channels": 3, "num_frames": 4, "action_units": None},
+            "is sequence of 3 channels",
         ),
     ],
 )
@@ -88,10 +88,34 @@ def test_drawn_runs_and_scorings_claim_their_folder_as_others_do(make_clips, tmp
 def test_a_drawn_run_says_nothing_of_clips(tmp_path, few_fields):
     outcome = run(plan_of(tmp_path, None, **DRAWN))
     assert outcome.predictions is None
-    assert set(outcome.scores) == {"classes", "drawn_motion"}
+    assert set(outcome.scores) == {"classes", "confidence", "drawn_motion"}
     assert "counts" not in outcome.record
     assert outcome.record["data"]["description"].startswith("Motion drawn from facial action units")
     assert (outcome.record["folds"], outcome.record["recipe"]["dataset"]) == (0, "action-units")
+
+
+FACES = torch.randint(0, 256, (5, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"connectivity": "sequence", "num_channels": 2, "num_frames": 4},
+        {"connectivity": "sequence", "num_channels": 1, "num_frames": 4, "changes": True},
+        {"connectivity": "appearance", "num_channels": 1, "num_frames": 8, "changes": True, "ceil_mode": True},
+    ],
+)
+def test_drawn_sequences_are_trained_on_scored_and_saved(tmp_path, few_fields, monkeypatch, model):
+    monkeypatch.setattr("mer_hf.training.batches.drawn_faces", lambda *size: FACES)
+    outcome = run(plan_of(tmp_path, None, **{**DRAWN, "model": {**DRAWN["model"], **model}}))
+    assert {"as trained, sequence", "all, sequence"} <= set(outcome.scores["drawn_motion"])
+    folder = outcome.save(tmp_path / "saved")
+    loaded = RcnForVideoClassification.from_pretrained(folder / "model")
+    assert loaded.config.changes == model.get("changes", False)
+    if model["connectivity"] == "appearance":
+        assert 0 < len(loaded.rcn.pixel_index) < 256
+    classify = pipeline(TASK, model=str(folder / "model"), device="cpu", align="none")
+    assert len(classify(frames_of_a_video())) == 3
 
 
 @pytest.mark.slow

@@ -8,8 +8,10 @@ import pytest
 from datasets import ClassLabel, Features
 from filelock import FileLock
 
-from mer_hf.protocols import Fold
-from mer_hf.training.folds import Job, folds_of, shared_out, write_atomically
+from mer_hf.errors import MerHfError
+from mer_hf.files import write_atomically
+from mer_hf.protocols import Fold, balanced_k_fold
+from mer_hf.training.folds import Job, folds_of, shared_out
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import ALONE, Share
 from tiny import CLASSES, recipe_of
@@ -38,6 +40,15 @@ def test_a_class_without_any_clip_is_named(make_clips, tmp_path):
     features = Features({**make_clips("flow").features, "label": ClassLabel(names=[*CLASSES, "others"])})
     with pytest.raises(RunError, match="no training clip shows others"):
         folds_of(recipe_of(tmp_path)[0], make_clips("flow").cast(features))
+
+
+def test_a_corpus_is_held_out_or_each_class_shared_out_where_the_protocol_says_so(make_clips, tmp_path):
+    clips = make_clips("flow", subjects=("s1", "s2", "s3", "s4"))
+    assert [fold.name for fold in folds_of(recipe_of(tmp_path, protocol="hde")[0], clips)] == ["odd", "even"]
+    folds = folds_of(recipe_of(tmp_path, protocol="balanced", num_folds=2)[0], clips)
+    assert folds == balanced_k_fold(clips["subject"][:], clips["label"][:], 2)
+    with pytest.raises(MerHfError, match="at least two"):
+        folds_of(recipe_of(tmp_path, protocol="hde")[0], clips.filter(lambda row: row["corpus"] == "odd"))
 
 
 def test_nobody_is_held_out_where_the_protocol_says_so(make_clips, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from datasets import ClassLabel, Value
+from datasets import Array3D, ClassLabel, Value
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
@@ -42,6 +42,15 @@ def test_a_setting_of_the_model_that_cannot_be_used_is_explained(make_clips, tmp
         plan_of(tmp_path, make_clips(kind), **options)
 
 
+@pytest.mark.parametrize("side", [2, 4, 6])
+def test_flow_that_is_smaller_than_the_network_can_take_is_refused_before_any_training(make_clips, tmp_path, side):
+    clips = make_clips("flow")
+    flow = [[[row[:side] for row in channel[:side]] for channel in clip] for clip in clips["flow"]]
+    small = clips.remove_columns("flow").add_column("flow", flow, feature=Array3D((2, side, side), "float32"))
+    with pytest.raises(RunError, match=f"input of {side} x {side} pixels does not pass through rcn_stem"):
+        plan_of(tmp_path, small)
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_every_recipe_of_the_repository_builds_a_configuration_and_the_processor_of_its_inputs(make_clips, path):
     recipe, _ = parse_recipe([str(path)])
@@ -76,7 +85,7 @@ def test_seeds_are_counted_from_the_first(make_clips, tmp_path):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"preset": "strcn-a"}, "preset strcn-a is appearance"),
+        ({"model": {"connectivity": "sequence", "num_frames": 4}}, "in grey: num_channels 2 or 1, not 3"),
         ({"model": {"width": 4}}, "no fields"),
         ({"model": {"image_size": "x"}}, "preset rcn with model .*: Field 'image_size'"),
     ],

@@ -1,14 +1,12 @@
 import contextlib
 from dataclasses import fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import TrainingArguments
 
 from mer_hf.commands import main
-from mer_hf.training import recipe as recipe_module
 from mer_hf.training.recipe import (
     DEFAULTS,
     HELP,
@@ -80,17 +78,6 @@ def test_training_is_in_bf16_where_the_processor_has_it_unless_the_recipe_says_o
     for given, meant in [([], native), (["--bf16", "false"], False), (["--bf16", "true"], True)]:
         _, arguments = parse_recipe(["--use_cpu", "true", *given])
         assert (arguments.bf16, arguments.mixed_precision) == (meant, "bf16" if meant else "no")
-
-
-def test_on_a_machine_that_shows_a_gpu_the_processor_trains_in_fp32(monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    for shown, meant in [(False, True), (True, False)]:
-        monkeypatch.setattr(torch.cuda, "is_available", lambda shown=shown: shown)
-        arguments = SimpleNamespace(use_cpu=True, bf16=None, mixed_precision="no", device=torch.device("cpu"))
-        recipe_module._choose_precision(arguments)
-        assert (arguments.bf16, arguments.mixed_precision) == (meant, "bf16" if meant else "no")
-    with pytest.raises(RecipeError, match="CUDA_VISIBLE_DEVICES"):
-        recipe_module._choose_precision(SimpleNamespace(use_cpu=True, bf16=True))
 
 
 def test_an_empty_value_leaves_the_default(write):

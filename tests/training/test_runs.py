@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import PartialState
 from datasets import Dataset, Features, Value, load_from_disk
 from filelock import FileLock
 from PIL import Image as Picture
 from sklearn.metrics import f1_score
 
 from mer_hf.commands import main
+from mer_hf.evaluation.confidence import fitted
+from mer_hf.hub.models import Recogniser
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.training import runs
 from mer_hf.training.clips import DatasetError, load_clips
@@ -267,6 +270,35 @@ def test_a_model_knows_the_subjects_of_what_it_began_with_or_is_averaged_with(ma
     assert list(outcome.model.config.training_subjects) == ["s1", "s2", "s3", "somebody"]
 
 
+# --- from which score on it can be relied on ---
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+def test_the_model_in_the_end_knows_from_which_score_on_it_can_be_relied_on(make_clips, tmp_path, averaged):
+    outcome = run_in(tmp_path, make_clips("flow", repeats=2), seeds=2, average_seeds=averaged)
+    rows, config = outcome.predictions, outcome.model.config
+    if averaged:
+        how = {**dict.fromkeys(SCORES, "mean"), "label": "first", "subject": "first"}
+        rows = rows.groupby("clip_id", as_index=False).agg(how)
+    logits, labels = np.log(rows[SCORES].to_numpy()), rows.label.map(CLASSES.index).to_numpy()
+    found = fitted(logits, labels, rows.subject.tolist())
+    assert outcome.scores["confidence"] == pytest.approx(found, abs=1e-4)
+    assert config.temperature == pytest.approx(found["temperature"], abs=1e-3)
+    assert 0 <= config.abstain_below - found["abstain_below"] < 2e-4
+    assert config.abstain_because.startswith("of clips of people on whom it was not trained, at most 20% of")
+    saved = folder_of(tmp_path / "saved", Recogniser(outcome.model, outcome.processor))
+    other = make_clips("flow", subjects=("n1", "n2"))
+    started = plan_of(tmp_path / "other", other, model=None, start=saved).config
+    assert (started.temperature, started.abstain_below, started.abstain_because) == (1.0, None, None)
+
+
+@pytest.mark.parametrize("options", [{"protocol": "lovo"}, {"protocol": "none"}, {"folds": "s2"}])
+def test_nobody_says_so_where_no_clips_of_two_other_people_tell(make_clips, tmp_path, options):
+    outcome = run_in(tmp_path, make_clips("flow", repeats=2), **options)
+    assert "confidence" not in outcome.scores
+    assert (outcome.model.config.temperature, outcome.model.config.abstain_below) == (1.0, None)
+
+
 # --- scoring a saved model ---
 
 
@@ -401,6 +433,18 @@ def test_folds_of_other_versions_are_not_pooled(make_clips, tmp_path, monkeypatc
     monkeypatch.setattr(runs, "versions", lambda: {**outcome.identity["versions"], "torch": "1.0"})
     with pytest.raises(RunError, match=r"versions was .*, is .*'torch': '1\.0'"):
         run(plan)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_run_on_the_processor_stays_there_though_the_machine_shows_another_device(
+    tmp_path, make_clips, monkeypatch, bf16
+):
+    """Training arguments that do not say use_cpu, as those that a run is compared with, give accelerate that device."""
+    expected = run_in(tmp_path / "without", make_clips("flow"), folds="s1", bf16=bf16).predictions
+    monkeypatch.setattr(PartialState, "default_device", property(lambda state: torch.device("meta")))
+    outcome = run_in(tmp_path / "out", make_clips("flow"), folds="s1", bf16=bf16)
+    pd.testing.assert_frame_equal(outcome.predictions, expected)
+    assert {value.device.type for value in outcome.model.state_dict().values()} == {"cpu"}
 
 
 def test_the_precision_of_a_launcher_is_part_of_what_a_run_is(make_clips, tmp_path, monkeypatch):

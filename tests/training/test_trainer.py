@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from mer_hf.action_units import ACTION_UNITS
+from mer_hf.hub.models import Recogniser
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.training import trainer as training
@@ -112,7 +113,43 @@ def test_the_mask_of_moving_pixels_is_that_of_the_clips_that_are_trained_on(make
         assert model.config.num_pixels == len(pixels) < 144
 
 
+def test_the_mask_of_a_model_that_is_started_from_comes_with_it(make_clips, tmp_path):
+    dataset = make_clips("frames")
+    plan, clips = planned(tmp_path / "first", dataset, **APPEARANCE)
+    first = train(plan, clips[:3], 5).model
+    start = folder_of(tmp_path / "start", Recogniser(first, plan.processor))
+    again, clips = planned(tmp_path / "again", dataset, start=start, model=None)
+    model = train(again, clips, 5).model
+    assert model.rcn.pixel_index.tolist() == first.rcn.pixel_index.tolist()
+
+
 # --- how it is optimised ---
+
+
+@pytest.mark.parametrize("recurs", [True, False])
+def test_over_frames_batch_normalisation_keeps_its_statistics_after_half_of_the_steps(make_clips, tmp_path, recurs):
+    """Those of training are then those of predictions, so the loss of a step is that of the model in evaluation."""
+    options = {**(SEQUENCE if recurs else APPEARANCE), "num_train_epochs": 4, "per_device_train_batch_size": 9}
+    plan, clips = planned(tmp_path, make_clips("frames"), **options)
+    norms, seen = [], []
+
+    def watch(module, inputs, output):
+        seen.append(module.training)
+
+    real = training.RcnForVideoClassification
+
+    def watched(config):
+        model = real(config)
+        norms.append(model.rcn.sections[0].layer.feed_forward_norm)
+        norms[0].register_forward_hook(watch)
+        return model
+
+    training.RcnForVideoClassification = watched
+    try:
+        train(plan, clips, 5)
+    finally:
+        training.RcnForVideoClassification = real
+    assert seen == ([True, True, False, False] if recurs else [True] * 4)
 
 
 def trained_on_flow(make_clips, tmp_path, **options):

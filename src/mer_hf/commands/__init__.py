@@ -15,6 +15,8 @@ from mer_hf.errors import MerHfError
 
 COMMANDS = {
     "predict": "name the micro-expression in videos",
+    "analyze": "find the micro-expressions in long videos",
+    "watch": "find micro-expressions before a camera, as they happen",
     "inspect": "draw what a model sees of a video",
     "corpora": "list the corpora, or check a copy of one",
     "synthesize": "render the embedded corpus, to try everything with",
@@ -22,6 +24,7 @@ COMMANDS = {
     "train": "train and test a model by a recipe",
     "score": "score a saved model on a corpus",
     "scores": "score the predictions of a run, or of another system",
+    "spot-scores": "score the model that finds events on the long recordings of a corpus",
     "compare": "whether two systems differ by more than chance",
     "report": "a page of scores, errors and confidence",
     "audit": "what leaks in a dataset",
@@ -71,7 +74,7 @@ def _usage() -> str:
 def _run(name: str, argv: list[str]) -> int:
     if name not in COMMANDS:
         raise CommandError(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
-    command = importlib.import_module(f"mer_hf.commands.{name}")
+    command = importlib.import_module(f"mer_hf.commands.{name.replace('-', '_')}")
     if name in OF_A_RECIPE:
         return command.run(argv)
     parser = parser_of(name, command)

@@ -68,7 +68,10 @@ def print_answer(name: str, answer: Answer, as_json: bool) -> None:
     problems = answer[0].get("problems", [])
     if as_json:
         labels = [{"label": label["label"], "score": label["score"]} for label in answer]
-        print(json.dumps({"video": name, "labels": labels, "problems": problems}))
+        said: dict[str, object] = {"video": name, "labels": labels, "problems": problems}
+        if "confident" in answer[0]:
+            said["confident"] = answer[0]["confident"]
+        print(json.dumps(said))
         return
     lines = [f"  {label['label']:10}  {label['score']:.4f}" for label in answer]
     print("\n".join([name, *lines, *(f"  doubtful: {text}" for text in problems)]))

@@ -13,6 +13,7 @@ from mer_hf.hub.folder import pack
 from mer_hf.hub.push import push
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.training.batches import DRAWN_CLASSES
+from mer_hf.training.choice import choice_lines
 from mer_hf.training.outcome import Outcome
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import help_text, parse_recipe
@@ -46,6 +47,8 @@ def run(argv: Sequence[str]) -> int:
 def score_lines(outcome: Outcome) -> list[str]:
     """The scores of an outcome as text; a view of `results.json`."""
     lines = [] if outcome.predictions is None else summary_lines(outcome.scores)
+    if "choice" in outcome.scores:
+        lines += ["", *choice_lines(outcome.scores["choice"])]
     if "control" in outcome.scores:
         control = outcome.scores["control"]
         lines.append(

@@ -10,6 +10,7 @@ Nothing in this package uploads a dataset. Whoever does, calls `check_publishabl
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeAlias
 
 import datasets
@@ -56,6 +57,15 @@ def check_publishable(dataset: Table | Mapping[str, Table], gated: frozenset[str
             f"of {', '.join(sorted(corpora)) or 'a gated corpus'}, and its licence says: {GATED} Remove these columns "
             "(dataset.remove_columns), or keep the dataset to yourself (dataset.save_to_disk)."
         )
+
+
+def names_a_gated_corpus(path: str) -> bool:
+    """Whether a folder or file on a path is called as a gated corpus is: `SAMM_longvideos`, `CAS(ME)^2`."""
+    from mer_hf.corpora import CORPORA
+
+    gated = [name.split("-")[0].split("_")[0] for name, corpus in CORPORA.items() if MARK in corpus.license]
+    parts = ["".join(filter(str.isalnum, part.lower())) for part in Path(path).absolute().parts]
+    return any(part.startswith(name) for part in parts for name in gated)
 
 
 def _pictures(features: datasets.Features) -> list[str]:

@@ -8,7 +8,6 @@ import logging
 import re
 import struct
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +31,6 @@ SHEET_DEPTH = 2
 DEEPEST_SHEET = 4
 
 # How a file of the format before .xlsx begins, whatever its name.
-DAMAGED = (OSError, EOFError, CalamineError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError)
-"""What is raised of a workbook that is cut off, damaged, or locked by a password."""
 OLD_FORMAT = b"\xd0\xcf\x11\xe0"
 
 # A released sheet has some thousands of cells. What is larger than this is damaged, or meant to do harm.
@@ -61,7 +58,7 @@ class Columns(NamedTuple):
     apex: str | int | None
     offset: str | int
     action_units: str | int | None
-    emotion: str | int
+    emotion: str | int | None
     kind: str | int | None = None  # micro- or macro-expression, where a sheet has both
 
 
@@ -156,12 +153,10 @@ def read_pages(sheet: Path) -> dict[str, list[list[str]]]:
         with CalamineWorkbook.from_filelike(io.BytesIO(content)) as book:
             tables = [page.name for page in book.sheets_metadata if page.typ == SheetTypeEnum.WorkSheet]  # not charts
             return {name: _rows(book.get_sheet_by_name(name)) for name in tables}
-    except DAMAGED as error:
-        raise AnnotationError(f"{sheet} cannot be read as a spreadsheet ({error}). Is the file complete?") from error
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # what calamine says of some damaged files; it is no Exception
+    except BaseException as error:  # zipfile and calamine raise what their lines happen to raise of a damaged file
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":  # calamine's is none
             raise
-        raise AnnotationError(f"{sheet} cannot be read as a spreadsheet. Is the file complete?") from error
+        raise AnnotationError(f"{sheet} cannot be read as a spreadsheet ({error}). Is the file complete?") from error
 
 
 def _check_extent(content: bytes) -> None:

@@ -134,10 +134,13 @@ class DrawingSettings(ExpressionStatistics):
             raise MerHfError("crops is empty; a field needs a crop, such as aligned_crop()")
 
 
-def held_back_settings() -> dict[str, DrawingSettings]:
-    """Versions of the generator to judge a network by that was trained on the default one, by what is shifted in them.
+def held_back_settings(trained: DrawingSettings | None = None) -> dict[str, DrawingSettings]:
+    """Versions of the generator to judge a network by that was trained on another, by what is shifted in them.
 
     `table` has every number of the table off (see `damaged_table`), and `all` has all of the shifts at once.
+
+    Args:
+        trained: what it was trained on, of any kind of settings that has those of fields; None is the default.
     """
     units, shares = damaged_table(np.random.default_rng(0))
     shifts = {
@@ -163,7 +166,7 @@ def held_back_settings() -> dict[str, DrawingSettings]:
         "table": {"action_units": units, "unit_shares": shares},
     }
     shifts["all"] = {name: value for shift in shifts.values() for name, value in shift.items()}
-    return {name: replace(DrawingSettings(), **shift) for name, shift in shifts.items()}
+    return {name: replace(trained or DrawingSettings(), **shift) for name, shift in shifts.items()}
 
 
 class Drawn(NamedTuple):
@@ -323,12 +326,13 @@ def _measured(
 ) -> Tensor:
     """What flow finds of a motion: a mean over the surroundings, weighted by the square of texture as in least squares.
 
-    Where there is little texture it stays near the mean of the picture, which the coarsest scale of flow has found.
+    Where there is little texture it stays near the mean of the picture, which the coarsest scale of flow has found. All
+    of it is linear in the motion, of which there may be several, (B, 2 K, H, W), that are seen in the same way.
     """
     deviation = draws.uniform(*settings.smoothing, 1, 1)
     columns = torch.softmax(((across[:, :, None] - across[:, None]) / deviation).square() / -2, 1)[:, None]
     rows = torch.softmax(((down[:, :, None] - down[:, None]) / deviation).square() / -2, 2)[:, None]
-    weight = (texture + draws.heavy(settings.skin, 2, 1, 1)).square()
+    weight = (texture + draws.heavy(settings.skin, 2, 1, 1)).square().repeat(1, motion.shape[1] // 2, 1, 1)
     coarse = motion.mean((2, 3), keepdim=True)
     found = rows @ (weight * (motion - coarse)) @ columns
     return coarse + found / (rows @ weight @ columns + draws.heavy(settings.shrinkage, 1, 1, 1))
@@ -349,8 +353,14 @@ def _outliers(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSetti
     return sum_of_bumps(across, down, x, y, shift * angle.cos(), shift * angle.sin(), sx, sy)
 
 
-def _noise(draws: Draws, size: tuple[int, int], rms: tuple[float, float], exponents: tuple[float, float]) -> Tensor:
-    """Noise (B, 2, H, W) whose amplitude falls with a power of frequency: cosines of random amplitudes."""
+def _noise(
+    draws: Draws,
+    size: tuple[int, int],
+    rms: tuple[float, float],
+    exponents: tuple[float, float],
+    channels: int = 2,
+) -> Tensor:
+    """Noise (B, channels, H, W) whose amplitude falls with a power of frequency: cosines of random amplitudes."""
     waves = torch.arange(WAVES, device=draws.device)
     frequency = torch.hypot(waves[:, None].float(), waves.float())
     frequency[0, 0] = torch.inf  # no mean
@@ -361,7 +371,7 @@ def _noise(draws: Draws, size: tuple[int, int], rms: tuple[float, float], expone
         * torch.where(waves > 0, math.sqrt(2), 1.0)
         for pixels in size
     )
-    return down @ (spectrum[:, None] * draws.normal(1, 2, WAVES, WAVES)) @ across.T
+    return down @ (spectrum[:, None] * draws.normal(1, channels, WAVES, WAVES)) @ across.T
 
 
 __all__ = [

@@ -20,7 +20,7 @@ def confusion_picture(classes: Sequence[str], counts: Sequence[Sequence[int]]) -
         parts.append(_text(left + (column + 0.5) * side, top - 6, _short(name, side / 6.5), "middle", title=name))
     for row, (name, values) in enumerate(zip(classes, counts, strict=True)):
         y = top + row * side
-        parts.append(_text(left - 8, y + side / 2 + 4, _short(name, 17), "end", title=name))
+        parts.append(_text(left - 8, y + side / 2 + 4, _short(name, 15), "end", title=name))
         for column, count in enumerate(values):
             share, x = count / max(sum(values), 1), left + column * side
             said = escape(f"{count} of {sum(values)} {name} were taken for {classes[column]}")
@@ -52,7 +52,7 @@ def interval_picture(rows: Sequence[tuple[str, float, Sequence[float] | None]], 
     parts = _grid(left, right, 4, height - 34, axis)
     for place, (name, value, interval) in enumerate(rows):
         y = 16 + place * step
-        parts.append(_text(left - 8, y + 4, _short(name, 17), "end", title=name))
+        parts.append(_text(left - 8, y + 4, _short(name, 15), "end", title=name))
         if interval is not None:
             parts.append(f'<line class="bar" x1="{x(interval[0]):.1f}" x2="{x(interval[1]):.1f}" y1="{y}" y2="{y}"/>')
         parts.append(f'<circle class="dot" cx="{x(value):.1f}" cy="{y}" r="4"/>')
@@ -93,30 +93,50 @@ def risk_picture(curve: RiskCoverage) -> str:
     return _picture("risk against coverage", 262, parts)
 
 
-def _axes(across: str, up: str):
-    """A unit square with its axes, and the functions that place a point in it."""
+def training_picture(curves: Sequence[Sequence[tuple[float, float]]]) -> str:
+    """The loss of several trainings: their mean at each epoch, and a band from the least to the most.
+
+    Args:
+        curves: of each training, (epoch, loss) as they were logged; one point at least among them.
+    """
+    losses: dict[float, list[float]] = {}
+    for curve in curves:
+        for epoch, loss in curve:
+            losses.setdefault(round(epoch, 3), []).append(loss)
+    epochs = sorted(losses)
+    most = max(max(found) for found in losses.values()) or 1.0
+    parts, x, y = _axes("epoch", "training loss", (epochs[-1], most))
+    ends = [(x(epoch), y(max(losses[epoch]))) for epoch in epochs]
+    ends += [(x(epoch), y(min(losses[epoch]))) for epoch in reversed(epochs)]
+    parts.append(f'<polygon class="count" points="{" ".join(f"{a:.1f},{b:.1f}" for a, b in ends)}"/>')
+    parts.append(_line([(x(epoch), y(sum(losses[epoch]) / len(losses[epoch]))) for epoch in epochs]))
+    return _picture("training loss", 262, parts)
+
+
+def _axes(across: str, up: str, ends: tuple[float, float] = (1, 1)):
+    """A rectangle from 0 to its ends with its axes, and the functions that place a point in it."""
     left, right, top, bottom = 46, WIDTH - 16, 18, 222
 
     def x(value: float) -> float:
-        return left + value * (right - left)
+        return left + value / ends[0] * (right - left)
 
     def y(value: float) -> float:
-        return bottom - value * (bottom - top)
+        return bottom - value / ends[1] * (bottom - top)
 
-    parts = _grid(left, right, top, bottom, across)
-    for tick in (0, 0.5, 1):
+    parts = _grid(left, right, top, bottom, across, ends[0])
+    for tick in (0, ends[1] / 2, ends[1]):
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y(tick)}" y2="{y(tick)}"/>')
-        parts.append(_text(left - 6, y(tick) + 4, f"{tick:g}", "end", "faint"))
+        parts.append(_text(left - 6, y(tick) + 4, f"{tick:.3g}", "end", "faint"))
     parts.append(_text(left, 11, up, "start", "faint"))
     return parts, x, y
 
 
-def _grid(left: float, right: float, top: float, bottom: float, axis: str) -> list[str]:
+def _grid(left: float, right: float, top: float, bottom: float, axis: str, end: float = 1) -> list[str]:
     parts = []
     for tick in (0, 0.25, 0.5, 0.75, 1):
         at = left + tick * (right - left)
         parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{top}" y2="{bottom}"/>')
-        parts.append(_text(at, bottom + 14, f"{tick:g}", "middle", "faint"))
+        parts.append(_text(at, bottom + 14, f"{tick * end:.3g}", "middle", "faint"))
     parts.append(_text((left + right) / 2, bottom + 28, axis, "middle", "faint"))
     return parts
 
@@ -141,4 +161,4 @@ def _picture(label: str, height: float, parts: Sequence[str]) -> str:
     )
 
 
-__all__ = ["calibration_picture", "confusion_picture", "interval_picture", "risk_picture"]
+__all__ = ["calibration_picture", "confusion_picture", "interval_picture", "risk_picture", "training_picture"]

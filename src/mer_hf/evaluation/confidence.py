@@ -1,12 +1,15 @@
 """How far a score can be believed, and when a model should rather say nothing.
 
-logits, labels of inner folds -> temperature -> probabilities -> abstain_below; calibration, risk_coverage show both
+logits, labels of inner folds -> temperature -> probabilities -> abstain_below: fitted, a `Confidence`
+calibration and risk_coverage show both
 
 Nothing here may see a held-out clip: a temperature or threshold that is reported with a held-out score is fitted on
 predictions for the clips of inner folds of the training side.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +18,66 @@ from mer_hf.errors import MerHfError
 
 COLDEST, WARMEST = 0.05, 20.0
 """Temperatures are sought between these; beyond them, scores are 0 and 1, or all alike."""
+RISK = 0.2
+"""Share of wrong answers that a threshold is chosen for."""
+NEVER = 1.01
+"""A threshold that no score reaches."""
+
+
+class Confidence(TypedDict):
+    """A temperature and a threshold, and what they are worth; ready for JSON.
+
+    `clips` were not seen by the networks that judged them. `answered` is the share of them that were answered, `wrong`
+    that of the answers that were wrong (0 without an answer), where each group of clips, such as those of a subject,
+    was judged by what was fitted on the others.
+    """
+
+    temperature: float
+    abstain_below: float
+    risk: float
+    clips: int
+    answered: float
+    wrong: float
+
+
+def fitted(logits: ArrayLike, labels: ArrayLike, groups: Sequence[object], risk: float = RISK) -> Confidence:
+    """The temperature and the threshold of a model, from what is known of clips that it, or its like, had not seen.
+
+    Args:
+        logits: (clips, classes).
+        labels: class numbers, (clips,); -1 for a clip without an expression, of which every answer is wrong.
+        groups: whom or what each clip is of; two at least.
+        risk: share of wrong answers that can be borne.
+
+    Raises:
+        MerHfError: the shapes do not fit, a logit is not finite, or there is a single group.
+    """
+    logits, labels, names = np.asarray(logits, dtype=np.float64), np.asarray(labels), np.asarray(groups)
+    if len(set(names.tolist())) < 2:
+        raise MerHfError(f"what is fitted is judged on another group of clips; all {len(names)} are of one")
+    found, threshold = _fitted(logits, labels, risk)
+    right = logits.argmax(axis=1) == labels
+    answered = np.zeros(len(labels), dtype=bool)
+    for name in sorted(set(names.tolist())):
+        held_out = names == name
+        fit, least = _fitted(logits[~held_out], labels[~held_out], risk)
+        answered[held_out] = probabilities(logits[held_out], fit).max(axis=1) >= least
+    wrong = float((answered & ~right).sum() / max(answered.sum(), 1))
+    return Confidence(
+        temperature=found,
+        abstain_below=threshold,
+        risk=risk,
+        clips=len(labels),
+        answered=float(answered.mean()),
+        wrong=wrong,
+    )
+
+
+def _fitted(logits: np.ndarray, labels: np.ndarray, risk: float) -> tuple[float, float]:
+    shown = labels >= 0
+    found = temperature(logits[shown], labels[shown])
+    confidence = probabilities(logits, found).max(axis=1)
+    return found, min(abstain_below(confidence, logits.argmax(axis=1) == labels, risk), NEVER)
 
 
 def temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -189,10 +252,14 @@ def _pairs(confidence: ArrayLike, right: ArrayLike) -> tuple[np.ndarray, np.ndar
 
 
 __all__ = [
+    "NEVER",
+    "RISK",
     "Calibration",
+    "Confidence",
     "RiskCoverage",
     "abstain_below",
     "calibration",
+    "fitted",
     "probabilities",
     "risk_coverage",
     "temperature",

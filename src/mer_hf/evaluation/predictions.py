@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.errors import MerHfError
+from mer_hf.escaping import check_name
 
 NEEDED = ("clip_id", "label", "predicted")
 OPTIONAL = ("seed", "corpus", "subject", "fold")
@@ -37,6 +38,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Raises:
         PredictionsError: it is no table, lacks columns or cells, has a clip twice for a seed, gives a clip two labels
             or subjects, or its labels and predictions are spelt differently.
+        MerHfError: a name has a line break or a control character.
         OSError: the file cannot be read.
     """
     path = path / "predictions.csv" if path.is_dir() else path
@@ -54,6 +56,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
             f"{path}, line {twice.index[0] + 2}: clip {row.clip_id} is there twice for seed {row.seed}; "
             "each clip is held out once"
         )
+    check_names(path, table)
     _check_one_per_clip(path, table)
     _check_spelling(path, table)
     for name in table.columns[table.columns.str.startswith(SCORE)]:
@@ -64,24 +67,46 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 
 def read_table(path: Path, needed: Iterable[str]) -> pd.DataFrame:
-    """A CSV file as text without blanks around its cells.
+    """A CSV file as text without blanks around its cells; a first line that begins with "# " is passed over.
 
     Raises:
         PredictionsError: it is no table, has no rows, or lacks a needed column.
     """
     try:
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig"
-        )  # a class may be called "none"
+        with path.open(encoding="utf-8-sig") as file:
+            remarks = int(file.readline().startswith("# "))
+            file.seek(0)
+            # a class may be called "none"
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, skiprows=remarks)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise PredictionsError(f"{path} is not a CSV table: {error}") from error
     table.columns = table.columns.str.strip()
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise PredictionsError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
+    check_columns(table, path, needed)
     if table.empty:
         raise PredictionsError(f"{path} has no rows")
     return table.apply(lambda column: column.str.strip())
+
+
+def check_names(path: Path, table: pd.DataFrame) -> None:
+    """Refuse names of columns, clips, videos, people, classes and types that are no text in one line.
+
+    Raises:
+        MerHfError: a name has a line break or a control character.
+    """
+    shown = [*NEEDED, *OPTIONAL, "video", "type"]
+    for name in {*table.columns, *(cell for column in shown if column in table for cell in table[column].unique())}:
+        check_name(str(name), str(path))
+
+
+def check_columns(table: pd.DataFrame, path: Path, needed: Iterable[str]) -> None:
+    """Refuse a table that lacks a needed column.
+
+    Raises:
+        PredictionsError: it does.
+    """
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise PredictionsError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
 
 
 def class_names(table: pd.DataFrame) -> list[str]:

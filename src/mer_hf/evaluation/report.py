@@ -18,7 +18,13 @@ import pandas as pd
 import yaml
 
 from mer_hf.errors import MerHfError
-from mer_hf.evaluation.charts import calibration_picture, confusion_picture, interval_picture, risk_picture
+from mer_hf.evaluation.charts import (
+    calibration_picture,
+    confusion_picture,
+    interval_picture,
+    risk_picture,
+    training_picture,
+)
 from mer_hf.evaluation.comparison import TITLES, compare
 from mer_hf.evaluation.confidence import calibration, risk_coverage
 from mer_hf.evaluation.predictions import SCORE, PredictionsError, class_names, read_predictions
@@ -41,12 +47,14 @@ class Run:
         table: its predictions, as `read_predictions` returns.
         classes: names in the order of the score columns.
         results: what its `results.json` says; empty for a bare table.
+        curves: (epoch, loss) of each of its trainings, as its folds were kept.
     """
 
     name: str
     table: pd.DataFrame
     classes: list[str]
     results: Mapping[str, object]
+    curves: Sequence[Sequence[tuple[float, float]]] = ()
 
 
 def read_run(path: Path, name: str, columns: pd.DataFrame | None = None) -> Run:
@@ -59,7 +67,7 @@ def read_run(path: Path, name: str, columns: pd.DataFrame | None = None) -> Run:
 
     Raises:
         PredictionsError: the table cannot be used, or a clip of it is not in `columns`.
-        MerHfError: `results.json` is there, but not JSON.
+        MerHfError: `results.json` or the file of a fold is there, but not JSON.
     """
     table = read_predictions(path)
     if columns is not None:
@@ -68,12 +76,20 @@ def read_run(path: Path, name: str, columns: pd.DataFrame | None = None) -> Run:
         if lacking:
             raise PredictionsError(f"{name}: {len(lacking)} clips have no row among the columns, such as {lacking[0]}")
         table = table.merge(more.drop_duplicates("clip_id"), on="clip_id", how="left")
-    results = (path if path.is_dir() else path.parent) / "results.json"
+    folder = path if path.is_dir() else path.parent
+    results = folder / "results.json"
+    content = _read_json(results) if results.exists() else {}
+    kept = [_read_json(file).get("curve") for file in sorted((folder / "folds").rglob("seed-*.json"))]
+    curves = [[(each["epoch"], each["loss"]) for each in curve or () if "loss" in each] for curve in kept]
+    return Run(name, table, class_names(table), content, [curve for curve in curves if curve])
+
+
+def _read_json(path: Path) -> dict:
     try:
-        content = json.loads(results.read_text(encoding="utf-8")) if results.exists() else {}
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise MerHfError(f"{results} is not JSON: {error}") from error
-    return Run(name, table, class_names(table), content if isinstance(content, dict) else {})
+        raise MerHfError(f"{path} is not JSON: {error}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def report(
@@ -215,6 +231,9 @@ def _about(run: Run, summary: Summary, groups: Sequence[str], pictures: Mapping[
     matrix = confusion_picture(run.classes, pooled["confusion"])
     figures = [f"<figure>{matrix}<figcaption>Confusion, a row for each true class</figcaption></figure>"]
     figures += _confidence_figures(run)
+    if run.curves:
+        said = f"Training loss, the mean of {len(run.curves)} trainings, and from the least to the most"
+        figures.append(f"<figure>{training_picture(run.curves)}<figcaption>{said}</figcaption></figure>")
     parts = [f'<section>{heading}<div class="figures">{"".join(figures)}</div></section>']
     parts += [_group(column, found) for column in groups if (found := parts_of(pooled, column))]
     parts.append(_always_wrong(run, pictures))
@@ -273,7 +292,9 @@ def _thumbnail(jpeg: bytes | None) -> str:
 
 def _circumstances(run: Run) -> str:
     parts = []
-    for heading, key in (("Recipe", "recipe"), ("Versions", "versions"), ("Data", "counts")):
+    headings = {"choice": "Choice", "confidence": "Confidence of the model of all clips", "recipe": "Recipe"}
+    headings |= {"candidates": "Candidates", "versions": "Versions", "counts": "Data"}
+    for key, heading in headings.items():
         if run.results.get(key):
             text = yaml.safe_dump(run.results[key], sort_keys=False, allow_unicode=True, width=90)
             parts.append(f"<details><summary>{heading}</summary><pre>{escape(text)}</pre></details>")

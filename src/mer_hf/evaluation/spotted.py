@@ -8,10 +8,12 @@ from typing import Literal, TypedDict
 
 import pandas as pd
 
-from mer_hf.evaluation.predictions import PredictionsError, check_same_names, read_table
+from mer_hf.evaluation.predictions import PredictionsError, check_columns, check_names, check_same_names, read_table
 from mer_hf.metrics import Interval, SpottingScores, spotting_scores, strs
 
 ALL = "all"
+ANALYSED = {"file": "video", "start_frame": "onset", "end_frame": "offset", "kind": "type", "label": "predicted"}
+"""Columns of the events.csv of `mer-hf analyze`, as they are called here."""
 
 
 class Spotted(TypedDict, total=False):
@@ -27,16 +29,22 @@ def read_intervals(path: Path) -> pd.DataFrame:
     Args:
         path: a CSV file with the columns `video`, `onset`, `offset` (frame numbers, both inclusive), and perhaps
             `type` (such as micro and macro) and `label` (of a truth) or `predicted` (of a find). A video in which
-            nothing happens, or was found, may stand in a row without onset and offset.
+            nothing happens, or was found, may stand in a row without onset and offset. Or the events.csv of
+            `mer-hf analyze`.
 
     Returns:
         A row for each interval; `onset` and `offset` are numbers, and both missing in a row of a video without any.
 
     Raises:
         PredictionsError: it is no table, lacks a column, or a cell is no number.
+        MerHfError: a name has a line break or a control character.
         OSError: the file cannot be read.
     """
-    table = read_table(path, ("video", "onset", "offset"))
+    table = read_table(path, ())
+    if "start_frame" in table:
+        table = table.rename(columns=ANALYSED)
+    check_columns(table, path, ("video", "onset", "offset"))
+    check_names(path, table)
     for name in ("onset", "offset"):
         numbers = pd.to_numeric(table[name], errors="coerce")
         wrong = numbers.isna() & ~((table.onset == "") & (table.offset == ""))

@@ -22,6 +22,7 @@ from jinja2 import ChainableUndefined, Environment, Template
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import Markdown, check_name, code, code_block, is_web_address, markdown
 from mer_hf.metrics import SCORES
+from mer_hf.rcn.configuration_rcn import rule_of_confidence
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
@@ -121,6 +122,22 @@ class Recipe(TypedDict, total=False):
     fp16: bool
 
 
+class Chosen(TypedDict, total=False):
+    """How often each candidate was chosen, and what choosing on the test subjects would have claimed."""
+
+    chosen: dict[str, int]
+    final: str
+    test_choice: Scored
+
+
+class Confidence(TypedDict, total=False):
+    """What the threshold of a confident answer is worth."""
+
+    clips: int
+    answered: float
+    wrong: float
+
+
 class Results(TypedDict, total=False):
     """The part of results.json that a card shows."""
 
@@ -131,6 +148,8 @@ class Results(TypedDict, total=False):
     mean: Scored
     sd: Scored
     control: Scored
+    choice: Chosen
+    confidence: Confidence
     drawn_motion: dict[str, Scored]
     evaluations: dict[str, Scored]
     counts: Counts
@@ -156,6 +175,9 @@ class Config(TypedDict, total=False):
     action_units: list[int]
     members: list[Nothing]
     trained_on: Prose
+    temperature: float
+    abstain_below: float
+    abstain_because: str
     training_subjects: list[object]
 
 
@@ -212,7 +234,11 @@ def without_paths(results: dict[str, Json]) -> dict[str, Json]:
         return results
     folders = {name: recipe.get(name) for name in ("dataset", "data_dir", "model", "average_with", "output_dir")}
     ways = {name: Path(place) for name, place in folders.items() if isinstance(place, str)}
-    named = {name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")}
+    named: dict[str, Json] = {
+        name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")
+    }
+    if isinstance(candidates := recipe.get("choose"), list):
+        named["choose"] = [Path(str(path)).name for path in candidates]
     return {**results, "recipe": {**recipe, **named}}
 
 
@@ -253,6 +279,11 @@ def _score_cell(row: Scored, name: str) -> Markdown:
 def score(value: object) -> str:
     """A score with three decimals, or that there is none."""
     return f"{value:.3f}" if isinstance(value, int | float) else NOT_MEASURED
+
+
+def percent(value: object) -> str:
+    """A share in whole percents, or that there is none."""
+    return f"{100 * value:.0f} %" if isinstance(value, int | float) else NOT_MEASURED
 
 
 def confusion_table(classes: list[str], counts: list[list[int]]) -> Markdown:
@@ -352,7 +383,7 @@ def _template() -> Template:
     environment = Environment(
         undefined=_Missing, finalize=markdown, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"score": score, "code": code}
+    environment.filters |= {"score": score, "percent": percent, "code": code}
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
 
 
@@ -388,6 +419,7 @@ def card_text(folder: Path) -> str:
         notes=Markdown(_read(notes).strip()) if notes.exists() else None,
         score_table=score_table,
         confusion_table=confusion_table,
+        rule_of_confidence=rule_of_confidence,
         recipe_yaml=recipe_yaml,
     )
     return str(ModelCard(re.sub(r"\n{3,}", "\n\n", text)))

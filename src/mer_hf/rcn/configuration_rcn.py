@@ -17,6 +17,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import PreTrainedConfig
 
 from .errors_rcn import MerHfError
+from .names_rcn import check_name
 
 logger = logging.getLogger(__name__)
 
@@ -249,6 +250,17 @@ class CheckedConfig(PreTrainedConfig):
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
 
+def rule_of_confidence(abstain_below: float, abstain_because: str | None) -> str:
+    """When an answer is not confident, in a sentence; pipelines, cards and pages say it in these words.
+
+    Args:
+        abstain_below: see `RcnConfig`.
+        abstain_because: likewise.
+    """
+    said = "No answer is confident" if abstain_below > 1 else f"Below {abstain_below:.2f}, an answer is not confident"
+    return f"{said}: {abstain_because}." if abstain_because else f"{said}."
+
+
 @explained
 @strict
 class RcnConfig(CheckedConfig):
@@ -269,11 +281,14 @@ class RcnConfig(CheckedConfig):
         out_indices: feature levels of the backbone (timm's); several are pooled to the smallest and concatenated. None
             is the last level.
         num_channels: channels of a frame: grey 1, colour 3, flow (u, v) 2, flow with strain 3.
+        changes: the network sees how each grey frame differs from the first, against the contrast of its surroundings
+            (see `modeling_rcn.changes_of`), in place of its grey levels.
         num_frames: T, frames of a model input (1 for geometric).
         image_size: height and width of a model input in pixels.
         num_pixels: P of the matrix (appearance only); None is all pixels. Fitting a mask of moving pixels sets it.
         hidden_size: maps of the recurrent sections; None takes the backbone's, otherwise a 1x1 convolution leads over.
-        recurrent_steps: K of the recurrent layer, where the input does not change over time.
+        recurrent_steps: K of the recurrent layer, where the input does not change over time. Over frames it takes one
+            step a frame, or with 0 none: each frame by itself, and their mean in the end.
         shared_weights: one recurrent convolution for all steps (RCN 2020), or one a step (STRCN).
         shared_norm: one batch normalisation for all recurrent steps, or one a step.
         dense_shortcuts: a recurrent step sees the sum of all states before it, not the last alone (RCN-S).
@@ -296,6 +311,10 @@ class RcnConfig(CheckedConfig):
         mirror_averaging: in evaluation, average the prediction with that for the mirrored clip.
         action_units: numbers (FACS) of the facial action units that a second linear layer tells apart; None without it.
         trained_on: what users of the model should know of its training, in a sentence or two; pipelines say it once.
+        temperature: T of softmax(logits / T) in evaluation, with which scores are right as often as they say; it was
+            fitted on clips that the networks had not seen, and changes no prediction.
+        abstain_below: least score of the first class of a confident answer; above 1 no answer is. None: not known.
+        abstain_because: what that threshold stands for, in half a sentence.
         training_subjects: whom the clips of its training show, by their names in the dataset: no clip of theirs can say
             how good the model is. None where there are none, or they are not known.
         members: of an ensemble, whose predictions are averaged: for each network the fields in which it is of another
@@ -315,6 +334,7 @@ class RcnConfig(CheckedConfig):
     out_indices: list[int] | tuple[int, ...] | None = None
     num_channels: int = 3
     num_frames: int = 1
+    changes: bool = False
     image_size: list[int] | tuple[int, ...] = (60, 60)
     num_pixels: int | None = None
     hidden_size: int | None = None
@@ -336,6 +356,9 @@ class RcnConfig(CheckedConfig):
     mirror_averaging: bool = False
     action_units: list[int] | tuple[int, ...] | None = None
     trained_on: str | None = None
+    temperature: float | int = 1.0
+    abstain_below: float | int | None = None
+    abstain_because: str | None = None
     training_subjects: list[str] | tuple[str, ...] | None = None
     members: list[dict] | tuple[dict, ...] | None = None
     votes: list[float] | tuple[float, ...] | None = None
@@ -357,7 +380,12 @@ class RcnConfig(CheckedConfig):
         ):
             raise MerHfError(f"id2label must name each class, from 0 without a gap, got {_shown(self.id2label)}")
         dtype = kwargs.get("torch_dtype", self.dtype)
-        if isinstance(dtype, str) and dtype not in ("float32", "float16", "bfloat16", "float64"):
+        if isinstance(dtype, str | int | float | list | dict) and dtype not in (
+            "float32",
+            "float16",
+            "bfloat16",
+            "float64",
+        ):
             raise MerHfError(f"dtype must be float32, float16, bfloat16 or float64, got {_shown(dtype)}")
         super().__post_init__(**kwargs)
 
@@ -391,12 +419,28 @@ class RcnConfig(CheckedConfig):
         if self.num_pixels is not None and self.num_pixels > math.prod(self.image_size):
             raise MerHfError(f"num_pixels is {self.num_pixels}, more than image_size {self.image_size} has")
 
+    def validate_names(self) -> None:
+        """Refuse names that are no text in one line: they are shown in tables, cards and pages."""
+        because = [self.abstain_because or ""]
+        shown = {
+            "id2label": self.class_names(),
+            "training_subjects": self.training_subjects or (),
+            "abstain_because": because,
+        }
+        for what, names in shown.items():
+            for name in names:
+                check_name(name, what)
+
     def validate_shapes(self) -> None:
         """Refuse inputs that the connectivity cannot take."""
         if self.connectivity == "geometric" and self.num_frames != 1:
             raise MerHfError(f"geometric connectivity takes one flow picture: num_frames is {self.num_frames}, not 1")
         if self.connectivity == "appearance" and self.num_channels != 1:
             raise MerHfError(f"appearance connectivity takes grey frames: num_channels is {self.num_channels}, not 1")
+        if self.changes and (self.num_channels != 1 or self.num_frames < 2):
+            raise MerHfError(
+                f"changes are between grey frames: num_channels is {self.num_channels}, num_frames {self.num_frames}"
+            )
         if self.connectivity == "sequence" and not (self.shared_weights and self.shared_norm):
             raise MerHfError(
                 "recurrence over frames needs shared_weights and shared_norm: it has as many steps as frames"
@@ -423,6 +467,13 @@ class RcnConfig(CheckedConfig):
         if self.problem_type not in (None, "single_label_classification"):
             raise MerHfError(f"problem_type is {self.problem_type!r}, but a clip has one label: leave it out")
 
+    def validate_confidence(self) -> None:
+        """Refuse a temperature or a threshold that no score has."""
+        if not 0 < self.temperature < math.inf:
+            raise MerHfError(f"temperature must be above 0 and finite, got {self.temperature}")
+        if self.abstain_below is not None and not 0 <= self.abstain_below < math.inf:
+            raise MerHfError(f"abstain_below must be 0 or more and finite, got {self.abstain_below}")
+
     def validate_members(self) -> None:
         """Refuse members of another kind than an ensemble can have, each by its own fields."""
         if (count := len(self.members or ())) > LIMITS["members"]:
@@ -439,6 +490,12 @@ class RcnConfig(CheckedConfig):
                 config.validate()
             except MerHfError as error:
                 raise MerHfError(f"members[{number}]: {error}") from error
+
+    def doubt(self, score: float) -> str | None:
+        """Why an answer is not confident, by the score of its first class; None where it is, or that is not known."""
+        if self.abstain_below is None or score >= self.abstain_below:
+            return None
+        return f"the first score is {score:.2f}. {rule_of_confidence(self.abstain_below, self.abstain_because)}"
 
     def class_names(self) -> list[str]:
         """The names of the classes, in the order of the logits."""
@@ -492,8 +549,25 @@ class RcnConfig(CheckedConfig):
 
 
 # how many clips a network learnt from, and how many it is one of, does not make it another kind
-_NO_KIND = {"class_counts", "members", "votes", "trained_on", "training_subjects"}
+OF_THE_WEIGHTS: dict[str, Any] = {
+    "trained_on": None,
+    "temperature": 1.0,
+    "abstain_below": None,
+    "abstain_because": None,
+}
+"""Fields that say something of certain weights, and what they are where nothing is known of these."""
+_NO_KIND = {"class_counts", "members", "votes", "training_subjects", *OF_THE_WEIGHTS}
 MEMBER_FIELDS = set(RcnConfig.__annotations__) - _NO_KIND - set(SHARED)
 """Fields in which the members of an ensemble may differ."""
 
-__all__ = ["BACKBONE_KWARGS", "LIMITS", "PRESETS", "CheckedConfig", "RcnConfig", "check_backbone", "explained"]
+__all__ = [
+    "BACKBONE_KWARGS",
+    "LIMITS",
+    "OF_THE_WEIGHTS",
+    "PRESETS",
+    "CheckedConfig",
+    "RcnConfig",
+    "check_backbone",
+    "explained",
+    "rule_of_confidence",
+]

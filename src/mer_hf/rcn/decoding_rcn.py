@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -80,6 +81,10 @@ LUMA_FORMATS = frozenset({"gray", "nv12", "yuv420p", "yuv422p", "yuv444p", "yuvj
 """Pixel formats whose first plane is the luma, 8 bits a pixel."""
 FULL_RANGE = 2
 """FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; otherwise it runs from 16 to 235."""
+SLICE_END = 8
+"""Bytes behind the content of a slice of FFV1 that has a checksum."""
+MIRRORED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in the other order."""
 EXPANSION = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 """Luma from 16..235 to 0..255."""
 
@@ -131,6 +136,7 @@ class _Log:
         step, step_at: the longest time between two of them, and the time at which it begins.
         lost: pieces of the file that cannot be decoded.
         patched, patched_at: count of the frames that the decoder made up in part, and the time of the first.
+        unsound: the times, by the container's clock, of the pieces that contradict their checksums.
         interlaced: count of the frames of two half pictures.
         untimed: count of the frames whose time is not after that of the frame before.
         announced, announced_frames: duration in seconds and frames by the header, None where it does not say.
@@ -147,6 +153,7 @@ class _Log:
     lost: int = 0
     patched: int = 0
     patched_at: float = 0.0
+    unsound: set[int | None] = field(default_factory=set)
     interlaced: int = 0
     untimed: int = 0
     announced: float | None = None
@@ -176,7 +183,7 @@ class _Log:
             return
         self.interlaced += frame.interlaced_frame
         self.patched_at = self.patched_at if self.patched else seconds
-        self.patched += frame.is_corrupt
+        self.patched += frame.is_corrupt or frame.pts in self.unsound
 
     def problems(self) -> list[str]:
         """What is wrong, in words."""
@@ -266,7 +273,7 @@ def stream_video(
 
     A file is shown as it asks to be: turned and mirrored by its display matrix, its pixels made square, and of two
     interlaced half pictures the upper one, its gaps filled by interpolation. Of several videos in one file the largest
-    is taken; a cover image is none.
+    is taken; a cover image is none. Damage is noticed as far as decoder or container tell of it: see SECURITY.md.
 
     Args:
         source: One video in any form that `as_batch` lists. Arrays and tensors are uint8; the pictures of a list or
@@ -311,6 +318,27 @@ def stream_video(
     else:
         for text in found:
             warnings.warn(f"{wanted.name}: {text}", stacklevel=2)
+
+
+def announced_seconds(path: str | Path) -> float | None:
+    """How long a video file says that it is; None where it does not say, or cannot be opened."""
+    log = _Log()
+    try:
+        _check_file(Path(path))
+        with Path(path).open("rb") as opened, av.open(opened, "r", options=_options(BUDGET)) as container:
+            log.announce(_video_stream(container, str(path), log), container)
+            if log.announced is None and container.duration is not None:
+                return container.duration / av.time_base
+    except (OSError, VideoError, av.FFmpegError, MemoryError):
+        return None
+    return log.announced
+
+
+def _options(budget: Budget) -> dict[str, str]:
+    """What FFmpeg may open."""
+    # rows and columns are coded in whole blocks
+    most = str(max(PROBED, 2 * budget.pixels))
+    return {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none", "max_pixels": most}
 
 
 def _check_times(fps: float | None, start: float | None, end: float | None) -> None:
@@ -452,15 +480,16 @@ def _read_limited(response: SupportsRead, url: str, limit: int) -> bytes:
 
 def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.ndarray, float]]:
     """An open file -> frames with their times, from 0."""
-    name, budget, shape, previous = wanted.name, wanted.budget, None, None
-    options = {"format_whitelist": ",".join(CONTAINERS), "protocol_whitelist": "none"}
-    options["max_pixels"] = str(max(PROBED, 2 * budget.pixels))  # rows and columns are coded in whole blocks
+    name, budget = wanted.name, wanted.budget
+    shape = previous = rotation = matrix = None
+    options = _options(budget)
     try:
         with av.open(file, "r", options=options, metadata_errors="replace") as container:
             stream = _video_stream(container, name, log)
             budget.check_size(stream.codec_context.width, stream.codec_context.height, name)
             stream.codec_context.thread_count = 1  # clips are short, and callers decode several at once
-            stream.codec_context.options = {"max_pixels": options["max_pixels"]}
+            strict = {"err_detect": "explode"} if stream.codec_context.name == "mjpeg" else {}
+            stream.codec_context.options = {"max_pixels": options["max_pixels"], **strict}
             rate = float(stream.average_rate or DEFAULT_FPS)
             log.announce(stream, container)
             wanted.check_length(log.announced_frames or rate * (log.announced or 0), rate)
@@ -471,7 +500,9 @@ def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.nda
                     seconds = previous + 1 / rate  # raw streams have no times, damaged ones go back
                 previous = seconds or 0.0
                 budget.check_size(frame.width, frame.height, name)
-                image = _shown(frame, pixel, wanted)
+                if frame.rotation != rotation:  # side_data keeps a frame until Python collects its garbage
+                    rotation, matrix = frame.rotation, _display_matrix(frame)
+                image = _shown(frame, pixel, matrix, wanted)
                 if shape is not None and image.shape != shape:
                     raise VideoError(
                         f"{name} changes its size at frame {log.frames}, from {size_text(shape)} to "
@@ -517,7 +548,10 @@ def _has_index(container: InputContainer) -> bool:
 
 def _decoded(container: InputContainer, stream: av.VideoStream, log: _Log) -> Iterator[av.VideoFrame]:
     """Decoded frames; pieces that cannot be decoded are counted and passed over."""
+    is_ffv1 = stream.codec_context.name == "ffv1"
     for packet in container.demux(stream):
+        if is_ffv1 and _contradicts_checksums(bytes(packet)):
+            log.unsound.add(packet.pts)
         try:
             frames = packet.decode()
         except av.EOFError:
@@ -532,7 +566,34 @@ def _decoded(container: InputContainer, stream: av.VideoStream, log: _Log) -> It
         yield from frames
 
 
-def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], wanted: _Wanted) -> np.ndarray:
+def _contradicts_checksums(packet: bytes) -> bool:
+    """Whether a slice of an FFV1 picture contradicts its checksum (RFC 9043, 4.9), of which FFmpeg says nothing.
+
+    A slice ends with its size, 3 bytes, a status and the checksum, by which the rest of a division over all of it is 0.
+    What is no chain of such slices has no checksums, or is refused by FFmpeg.
+    """
+    mirrored, end, rests = packet.translate(MIRRORED_BITS), len(packet), []  # zlib divides from the lowest bit
+    while end >= SLICE_END and (start := end - SLICE_END - int.from_bytes(packet[end - 8 : end - 5])) >= 0:
+        rests.append(zlib.crc32(mirrored[start:end], 2**32 - 1) ^ (2**32 - 1))
+        end = start
+    return end == 0 and any(rests)
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """The matrix by which a frame asks to be shown, as of `as_shown`; None where it does not."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return None
+    a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
+    return (a, b, c, d) if a or b or c or d else None
+
+
+def _shown(
+    frame: av.VideoFrame,
+    pixel: tuple[Fraction | int, Fraction | int],
+    matrix: tuple[int, int, int, int] | None,
+    wanted: _Wanted,
+) -> np.ndarray:
     """The pixels of a decoded frame as it asks to be shown."""
     image = _luma(frame) if wanted.grey else frame.to_ndarray(format="rgb24")
     if frame.interlaced_frame:
@@ -541,11 +602,7 @@ def _shown(frame: av.VideoFrame, pixel: tuple[Fraction | int, Fraction | int], w
         width, height = (round(length * factor) for length, factor in zip(image.shape[1::-1], pixel, strict=True))
         wanted.budget.check_size(width, height, wanted.name)
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()
-        image = as_shown(image, a, b, c, d) if a or b or c or d else image
-    return image
+    return image if matrix is None else as_shown(image, *matrix)
 
 
 def _upper_field(image: np.ndarray) -> np.ndarray:
@@ -595,4 +652,14 @@ def _video_stream(container: InputContainer, name: str, log: _Log) -> av.VideoSt
     return largest
 
 
-__all__ = ["BUDGET", "DEFAULT_FPS", "Budget", "Video", "VideoError", "as_batch", "load_video", "stream_video"]
+__all__ = [
+    "BUDGET",
+    "DEFAULT_FPS",
+    "Budget",
+    "Video",
+    "VideoError",
+    "announced_seconds",
+    "as_batch",
+    "load_video",
+    "stream_video",
+]

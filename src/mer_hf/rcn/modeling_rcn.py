@@ -28,7 +28,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
-from .configuration_rcn import LIMITS, SHARED, RcnConfig
+from .configuration_rcn import LIMITS, OF_THE_WEIGHTS, SHARED, RcnConfig
 from .errors_rcn import MerHfError
 from .losses_rcn import classification_loss, unit_loss
 from .released_rcn import copy_released, released_config
@@ -174,6 +174,22 @@ def attend(maps: Tensor, seen: Tensor, class_weights: Tensor) -> Tensor:
     return maps * attention.to(maps.dtype)
 
 
+def changes_of(frames: Tensor, side: int = 9) -> Tensor:
+    """How grey frames differ from the first, against the contrast there: (B, T, 1, H, W) -> the same.
+
+    A motion changes a pixel in proportion to the contrast around it, which is a matter of faces and light. So the
+    change is divided by the standard deviation of the first frame within `side` pixels, after each frame was given the
+    mean of the first; then by the root mean square of the clip.
+    """
+    first = frames[:, :1]
+    change = frames - first - (frames - first).mean((-2, -1), keepdim=True)
+    powers = torch.cat([first[:, 0], first[:, 0] ** 2], 1)
+    mean, square = F.avg_pool2d(powers, side, 1, side // 2, count_include_pad=False).split(1, 1)
+    contrast = (square - mean**2).clamp(min=0).sqrt()[:, None]
+    change = change / (contrast + 0.5 * contrast.mean((-2, -1), keepdim=True)).clamp(min=1e-6)
+    return change / change.square().mean((1, 2, 3, 4), keepdim=True).sqrt().clamp(min=1e-6)
+
+
 def unfold(maps: Tensor, frames: int, record: list[Tensor] | None = None) -> Tensor:
     """Maps (B * T, C, h, w) -> (B, T, C, h, w); `record` takes the latter, or where T is 1 the former."""
     sequences = maps.unflatten(0, (-1, frames))
@@ -195,7 +211,7 @@ class RecurrentConvLayer(nn.Module):
 
     def __init__(self, config: RcnConfig, channels: int) -> None:
         super().__init__()
-        steps = 1 if config.connectivity == "sequence" else config.recurrent_steps
+        steps = min(config.recurrent_steps, 1) if config.connectivity == "sequence" else config.recurrent_steps
         self.steps = steps
         self.dense_shortcuts = config.dense_shortcuts
         self.feed_forward = nn.Conv2d(channels, channels, 1)
@@ -227,10 +243,13 @@ class RecurrentConvLayer(nn.Module):
             (B, T, C, h, w).
         """
         if maps.shape[1] > 1:
-            states = [self.first_state(maps[:, 0])]
-            for inputs in maps[:, 1:].unbind(1):
-                states.append(self.step(inputs + states[-1], 0))
-            states = torch.stack(states, 1)
+            if self.steps:
+                states = [self.first_state(maps[:, 0])]
+                for inputs in maps[:, 1:].unbind(1):
+                    states.append(self.step(inputs + states[-1], 0))
+                states = torch.stack(states, 1)
+            else:
+                states = self.first_state(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
             if record is not None:
                 record.append(states)
             return states
@@ -433,6 +452,8 @@ class RcnModel(RcnPreTrainedModel):
                 "pixel_values_videos must be (batch, frames, channels, height, width) = "
                 f"(B, {', '.join(map(str, expected))}), got {tuple(pixel_values_videos.shape)}"
             )
+        if self.config.changes:
+            pixel_values_videos = changes_of(pixel_values_videos)
         if self.config.connectivity != "appearance":
             return pixel_values_videos
         if tuple(pixel_values_videos.shape[3:]) != expected[2:]:
@@ -493,9 +514,12 @@ class RcnModel(RcnPreTrainedModel):
 
 
 def mirrored(pixel_values_videos: Tensor, connectivity: str) -> Tensor:
-    """Clips (B, T, C, H, W) in a mirror: left is right, and the u of flow, its first channel, runs the other way."""
+    """Clips (B, T, C, H, W) in a mirror: left is right, and the u of flow, its first channel, runs the other way.
+
+    A sequence of two channels is one of flow.
+    """
     flipped = pixel_values_videos.flip(-1)
-    if connectivity == "geometric":
+    if connectivity == "geometric" or pixel_values_videos.shape[2] == 2:
         flipped[:, :, 0] *= -1
     return flipped
 
@@ -597,7 +621,8 @@ class RcnForVideoClassification(RcnPreTrainedModel):
 
         Returns:
             A model with copies of them as its `members`, in evaluation mode. Each model has the same vote, which the
-            members of an ensemble divide among them. Action units are predicted by the members that know them.
+            members of an ensemble divide among them; no temperature is known of it. Action units are predicted by the
+            members that know them.
 
         Raises:
             MerHfError: for no model, or for models that cannot be averaged; the message says in what they differ.
@@ -613,8 +638,9 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             clash = sorted({*SHARED, *(["action_units"] if change.get("action_units") else [])} & set(change))
             if clash:
                 raise MerHfError(f"models that are averaged must agree in {clash}; these do not")
-        if len({member.config.trained_on for member in members}) > 1:
-            config.trained_on = None  # it is true of some of them
+        for name, unknown in OF_THE_WEIGHTS.items():  # that which is true of some of them only
+            if name != "trained_on" or len({member.config.trained_on for member in members}) > 1:
+                setattr(config, name, unknown)
         if len(members) > 1:
             config.members = changes
             config.votes = votes if len(set(votes)) > 1 else None
@@ -671,8 +697,10 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         """Logits of clips, and the loss where targets come.
 
         An ensemble, and in evaluation a model with `mirror_averaging`, gives the logarithm of mean probabilities as its
-        logits. A model that is trained on gives up what `config.trained_on` says. Unlike other models of transformers
-        it has no attention maps to return, and a clip has one label; further keyword arguments are ignored, as theirs.
+        logits; in evaluation they are divided by `config.temperature`. A model that is trained on gives up what its
+        configuration says of its weights: `trained_on`, `temperature`, `abstain_below`. Unlike other models of
+        transformers it has no attention maps to return, and a clip has one label; further keyword arguments are
+        ignored, as theirs.
 
         Args:
             pixel_values_videos: (B, T, C, H, W).
@@ -697,6 +725,7 @@ class RcnForVideoClassification(RcnPreTrainedModel):
         predictions = [network.single_network(view, hidden) for network in self.networks() for view in views]
         votes = [vote / len(views) for vote in config.member_votes() for _ in views]
         logits = mean_prediction([classes for classes, _, _ in predictions], votes)
+        logits = logits if self.training else logits / config.temperature
         units = mean_units([units for _, units, _ in predictions], votes)
         loss = self.loss_of(logits, units, labels, action_units, num_items_in_batch)
         output = RcnOutput(loss, logits, units, predictions[0][2])
@@ -720,8 +749,10 @@ class RcnForVideoClassification(RcnPreTrainedModel):
             losses.append(classification_loss(logits, labels, self.config, num_items_in_batch))
         if action_units is not None and unit_logits is not None:
             losses.append(unit_loss(unit_logits, action_units, num_items_in_batch))
-        if losses and self.training and self.config.trained_on is not None:
-            self.config.trained_on = None
+        if losses and self.training:
+            for name, unknown in OF_THE_WEIGHTS.items():
+                if getattr(self.config, name) != unknown:
+                    setattr(self.config, name, unknown)
         return cast(Tensor, sum(losses)) if losses else None
 
 

@@ -341,6 +341,22 @@ def flow_picture(flow: Tensor, channels: int) -> Tensor:
     return torch.cat([_unit_scale(motion), _unit_scale(strain)], -3)
 
 
+def flow_sequence(flow: Tensor) -> Tensor:
+    """Flow from an onset to each of T frames as the network sees it: each re-zeroed by its median, all on one scale.
+
+    What `flow_picture` does, but for the scale, which is that of the sequence: how strong the motion is at a time
+    against the others is what the sequence tells.
+
+    Args:
+        flow: (..., T, 2, H, W), u and v in any unit.
+
+    Returns:
+        (..., T, 2, H, W) of unit root mean square; 0 where nothing moves.
+    """
+    flow = flow - flow.flatten(-2).median(-1).values[..., None, None]
+    return flow / flow.square().mean((-4, -3, -2, -1), keepdim=True).sqrt().clamp(min=1e-6)
+
+
 def _unit_scale(part: Tensor) -> Tensor:
     return part / part.square().mean((-3, -2, -1), keepdim=True).sqrt().clamp(min=1e-6)
 

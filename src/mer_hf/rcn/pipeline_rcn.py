@@ -50,10 +50,11 @@ class Predicted(TypedDict):
 
 
 class Label(TypedDict):
-    """A label of a video; `problems` and `action_units` where the pipeline says that they come."""
+    """A label of a video; the other keys where the pipeline says that they come."""
 
     label: str
     score: float
+    confident: NotRequired[bool]
     problems: NotRequired[list[str]]
     action_units: NotRequired[dict[str, float]]
 
@@ -74,8 +75,10 @@ class MicroExpressionClassificationPipeline(Pipeline):
 
     Where an answer is doubtful, each of its dictionaries has `problems` too, a list of texts: the clip is longer than
     an expression, nothing moves in it, the file is damaged, interlaced or ends early, frames are missing. Answers
-    without that key have nothing of the kind. `clip_problems="raise"` refuses such clips; a face that cannot be used is
-    refused unless `face_problems="flag"`, which adds what is wrong to `problems`, and the key to every answer.
+    without that key have nothing of the kind. Where the model knows from which score on it can be relied on, an answer
+    below it has `"confident": False`, and `problems` says why. `clip_problems="raise"` refuses doubtful clips; a face
+    that cannot be used is refused unless `face_problems="flag"`, which adds what is wrong to `problems`, and the key to
+    every answer.
 
     It differs from `VideoClassificationPipeline` on purpose: there `top_k` is 5 by default and `frame_sampling_rate`
     and `num_frames` choose frames; here all labels come and all frames are used, in their own time, `fps` corrects the
@@ -151,8 +154,9 @@ class MicroExpressionClassificationPipeline(Pipeline):
         Returns:
             A list of `{"label", "score"}`, scores descending; over all labels they sum to 1. For several videos, a
             list of such lists in the order of the videos. Where the answer is doubtful, or with `face_problems="flag"`,
-            every dictionary has `problems` too, a list of texts, empty where nothing is wrong; with
-            `return_action_units` it has `action_units`, their probabilities by name, as `{"AU12": 0.81, ...}`.
+            every dictionary has `problems` too, a list of texts, empty where nothing is wrong, and where the first
+            score is below `config.abstain_below` also `"confident": False`; with `return_action_units` it has
+            `action_units`, their probabilities by name, as `{"AU12": 0.81, ...}`.
 
         Raises:
             VideoError: a video cannot be read.
@@ -221,6 +225,9 @@ class MicroExpressionClassificationPipeline(Pipeline):
             return failure
         scores = outputs["logits"][0].double().softmax(-1).tolist()  # double: they sum to 1 for half precision too
         beside: dict[str, Any] = {} if problems is None else {"problems": problems}
+        doubt = self.model.config.doubt(max(scores))
+        if doubt is not None:
+            beside = {"confident": False, "problems": [*(problems or []), doubt]}
         if return_action_units and outputs["action_unit_logits"] is not None:
             probabilities = outputs["action_unit_logits"][0].double().sigmoid().tolist()
             units = self.model.config.action_units or ()

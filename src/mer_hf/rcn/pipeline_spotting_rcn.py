@@ -8,7 +8,7 @@ Nothing is kept but the last seconds, so memory does not grow with the video.
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -31,6 +31,8 @@ from .video_processing_rcn import RcnVideoProcessor
 
 TASK = "micro-expression-spotting"
 KEPT_SECONDS = 3.5  # of frames: from the onset of an expression until it is certain
+KEPT_FOR_CROPS = 5.5  # of frames: from the onset until it is over, and that is certain
+CROP_MARGIN = 0.15  # of a crop that is looked at
 LARGEST_SIDE = 1280  # pixels; larger frames are shrunk, which keeps those of 3.5 s under 150 MB
 SLOWEST = 19.5  # frames a second; below, a rise of .1 s falls between two frames
 RATED = 10  # intervals between frames from which the rate is told
@@ -42,6 +44,28 @@ SPEECH, BLINK = OUTPUTS.index("speech"), OUTPUTS.index("blink")
 
 Event: TypeAlias = dict[str, Any]
 """An event of a video by name, as the pipeline's docstring lists; or a span that could not be watched."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What the network says of a face at a moment.
+
+    Attributes:
+        face: its number.
+        seconds: the time of the frame.
+        place: (2, 3), face coordinates -> pixels of the frame, about a second later.
+        outputs: (11,), in the order of `OUTPUTS`, from 0 to 1.
+    """
+
+    face: int
+    seconds: float
+    place: np.ndarray
+    outputs: np.ndarray
+
+    @property
+    def eyes(self) -> float:
+        """Pixels between the eyes."""
+        return math.hypot(self.place[0, 0], self.place[1, 0])
 
 
 @dataclass(frozen=True)
@@ -60,6 +84,7 @@ class _Watch:
 
     decoder: EventDecoder
     state: SpottingState | None = None
+    place: np.ndarray = field(default_factory=lambda: np.zeros((2, 3)))  # as of `FaceView`, the last one
     times: deque[float] = field(default_factory=deque)  # of moments that the network has not told about
     said: deque[tuple[float, float, float]] = field(default_factory=lambda: deque(maxlen=150))  # time, speech, blink
     named: dict[float, dict[str, Any]] = field(
@@ -144,7 +169,14 @@ class MicroExpressionSpottingPipeline(Pipeline):
         """Events by their start."""
         return sorted(model_outputs["events"], key=lambda event: event["start"])
 
-    def stream(self, source: VideoSource, fps: float | None = None, threshold: float | None = None) -> Iterator[Event]:
+    def stream(
+        self,
+        source: VideoSource | Iterator[object],
+        fps: float | None = None,
+        threshold: float | None = None,
+        observe: Callable[[Moment], None] | None = None,
+        crop_side: int | None = None,
+    ) -> Iterator[Event]:
         """Find events as the video comes.
 
         Args:
@@ -153,6 +185,9 @@ class MicroExpressionSpottingPipeline(Pipeline):
             fps: frames per second, where the source does not tell, or tells it wrong.
             threshold: least score of an event; that of the model's configuration by default, which gives
                 `config.false_a_minute` false ones a minute of drawn video.
+            observe: called with every moment of every face, in the order of time for each face.
+            crop_side: side in pixels of the pictures of the face that events then have too: `crops`, (T, side, side)
+                uint8, from start to end, through one transform, and `crop_times`, T seconds.
 
         Yields:
             An event, about a second after its end: `start`, `apex` and `end` in seconds; `score`; `kind`, "micro" or
@@ -166,7 +201,8 @@ class MicroExpressionSpottingPipeline(Pipeline):
             MerHfError: an option is out of its range.
         """
         self._sanitize_parameters(fps, threshold)
-        session = _Session(self, self.model.config.threshold if threshold is None else threshold)
+        least = self.model.config.threshold if threshold is None else threshold
+        session = _Session(self, least, observe, crop_side)
         for frame, seconds in _frames(source, fps):
             yield from session.take(frame, seconds)
         yield from session.finish()
@@ -203,8 +239,17 @@ def _live(source: Iterable[Any], fps: float | None) -> Iterator[tuple[np.ndarray
 class _Session:
     """One video on its way."""
 
-    def __init__(self, spot: MicroExpressionSpottingPipeline, threshold: float) -> None:
+    def __init__(
+        self,
+        spot: MicroExpressionSpottingPipeline,
+        threshold: float,
+        observe: Callable[[Moment], None] | None,
+        crop_side: int | None,
+    ) -> None:
         self.spot = spot
+        self.observe = observe
+        self.crop_side = crop_side
+        self.kept_seconds = KEPT_SECONDS if crop_side is None else KEPT_FOR_CROPS
         self.model = spot.model
         self.threshold = threshold
         processor = getattr(spot.classifier, "video_processor", None)
@@ -229,7 +274,7 @@ class _Session:
         if self.tracker.was_cut:
             yield from self._end_watches(list(self.watches))
         self.kept.append(_Seen(seconds, frame, views, self._rate_reason(seconds)))
-        while self.kept[0].seconds < seconds - KEPT_SECONDS:
+        while self.kept[0].seconds < seconds - self.kept_seconds:
             self.kept.popleft()
 
     def finish(self) -> Iterator[Event]:
@@ -267,7 +312,8 @@ class _Session:
             if reason or earlier is None or earlier.seconds < now.views[number].since - 1e-6:
                 continue
             watch = self.watches.setdefault(number, _Watch(EventDecoder(self.threshold)))
-            yield from self._look(number, watch, pair_field(earlier.frame, now.frame, now.views[number].face_to_frame))
+            watch.place = now.views[number].face_to_frame
+            yield from self._look(number, watch, pair_field(earlier.frame, now.frame, watch.place))
 
     @torch.inference_mode()
     def _look(self, number: int, watch: _Watch, motion: np.ndarray | None) -> list[Event]:
@@ -283,6 +329,8 @@ class _Session:
         for row in told.logits[0].float().sigmoid().cpu().numpy():
             seconds = watch.times.popleft()
             watch.said.append((seconds, float(row[SPEECH]), float(row[BLINK])))
+            if self.observe is not None:
+                self.observe(Moment(number, seconds, watch.place, row))
             events += watch.decoder.push(seconds, row)
         if motion is None:
             events += watch.decoder.finish()
@@ -308,23 +356,31 @@ class _Session:
             **{key: name[key] for key in ("label", "label_score", "action_units")},
             "face": number,
             "flags": flags,
-        }
+        } | self._pictures(number, event)
+
+    def _pictures(self, number: int, event: SpottedEvent) -> dict[str, Any]:
+        """Crops of the face while an event lasts, as far as they are wanted."""
+        clip = [] if self.crop_side is None else self._clip(number, event.onset, event.offset)
+        if self.crop_side is None or not clip:
+            return {}
+        times = np.array([seen.seconds for seen in clip])
+        return {"crops": _crops(clip, number, self.crop_side, CROP_MARGIN), "crop_times": times}
+
+    def _clip(self, number: int, start: float, end: float) -> list[_Seen]:
+        """The frames from start to end in which a face is."""
+        return [seen for seen in self.kept if start - 1e-6 <= seen.seconds <= end + 1e-6 and number in seen.views]
 
     def _name(self, number: int, onset: float, apex: float) -> dict[str, Any]:
         """What the classifier says of a face from onset to apex, seen through one transform."""
         nothing = {"label": None, "label_score": None, "action_units": None, "flags": []}
         if self.spot.classifier is None:
             return nothing
-        clip = [seen for seen in self.kept if onset - 1e-6 <= seen.seconds <= apex + 1e-6 and number in seen.views]
+        clip = self._clip(number, onset, apex)
         if len(clip) < 2:
             return {**nothing, "flags": ["too few frames for a label"]}
         model = cast(RcnForVideoClassification, self.spot.classifier.model)
         processor = cast(RcnVideoProcessor, self.spot.classifier.video_processor)
-        size = processor.crop_size if processor.connectivity == "geometric" else processor.size
-        side = max(size["height"], size["width"])
-        place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
-        matrix = crop_matrix(place, side, side, processor.margin)
-        crops = np.stack([warp(seen.frame, matrix, side, side) for seen in clip])
+        crops = _crops(clip, number, max(processor.crop.values()), processor.margin)
         fps = (len(clip) - 1) / (clip[-1].seconds - clip[0].seconds)
         # of a clip that is cut to an onset and an apex, and cropped already, nothing is doubtful but its label
         features = processor(crops, apex=len(clip) - 1, fps=fps, align="none", face_problems="flag")
@@ -339,7 +395,7 @@ class _Session:
             "label": model.config.class_names()[best],
             "label_score": round(float(scores[best]), 4),
             "action_units": {unit: p for unit, p in units.items() if p >= SHOWN_UNIT},
-            "flags": [],
+            "flags": [] if model.config.doubt(float(scores[best])) is None else ["label not confident"],
         }
 
     def _end_watches(self, numbers: list[int]) -> Iterator[Event]:
@@ -372,9 +428,16 @@ class _Session:
             }
 
 
+def _crops(clip: Sequence[_Seen], number: int, side: int, margin: float) -> np.ndarray:
+    """(T, side, side), a face of some frames through one transform."""
+    place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
+    matrix = crop_matrix(place, side, side, margin)
+    return np.stack([warp(seen.frame, matrix, side, side) for seen in clip])
+
+
 def _kind(reason: str) -> str:
     """A reason without its numbers, which change from frame to frame."""
     return "".join(letter for letter in reason if not letter.isdigit())
 
 
-__all__ = ["TASK", "MicroExpressionSpottingPipeline"]
+__all__ = ["TASK", "MicroExpressionSpottingPipeline", "Moment"]

@@ -417,8 +417,8 @@ def from_animation(source: object, grey: bool, budget: Budget = BUDGET) -> Itera
         VideoError: as `from_pictures`.
     """
     if not isinstance(source, Image.Image):
-        found = cast(str | Path | bytes, file_of(source))
-        file = io.BytesIO(found) if isinstance(found, bytes) else found
+        found = cast(str | Path | bytes | bytearray | memoryview, file_of(source))
+        file = found if isinstance(found, str | Path) else io.BytesIO(found)
         with _pillow(), Image.open(file, formats=IMAGE_FORMATS) as image:
             yield from from_animation(image, grey, budget)
         return

@@ -38,6 +38,7 @@ from .motion_rcn import (
     apex_of,
     doubts,
     flow_picture,
+    flow_sequence,
     magnify,
     motion_curve,
     optical_flow,
@@ -53,10 +54,13 @@ from .temporal_rcn import (
     tim_operator,
 )
 
-CHANNELS = {"geometric": (2, 3), "appearance": (1,), "sequence": (1, 3)}
+CHANNELS = {"geometric": (2, 3), "appearance": (1,), "sequence": (1, 2, 3)}
 INTERPOLATIONS = ("linear", "tim", *KERNELS)
 FACE_MODELS = (*MODELS, "NOTICE")
 """The files of the face models, which travel with a processor."""
+MOST_FLOWS = 24
+"""Flows of a sequence before its time is resampled: of more frames, as at 200 a second, neighbours are averaged, which
+takes most of the sensor's noise out of them."""
 EVEN = 0.5
 """Frames a time may lie off an even grid before the clip is put onto one: below, the container's rounding is enough to
 explain it."""
@@ -87,10 +91,10 @@ class AlignedClip:
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """A clip before its time is resampled, for the connectivities that look at its pictures.
+    """A clip before its time is resampled, for the connectivities that look at all of it.
 
     Attributes:
-        frames: (S, C, H, W) grey or colour crops, uint8.
+        frames: (S, C, H, W) grey or colour crops, uint8; or C = 2, flow from the onset to each frame, float32.
         problems: what is wrong with the face, where the processor flags it, and what is doubtful about the clip; empty
             where nothing is.
     """
@@ -190,10 +194,11 @@ class RcnVideoProcessor(BaseVideoProcessor):
 
     Args:
         connectivity: as `RcnConfig.connectivity`.
-        num_channels: C of a model input; for geometric 2 (u, v) or 3 (with strain), otherwise 1 (grey) or 3 (colour).
+        num_channels: C of a model input; for geometric 2 (u, v) or 3 (with strain), otherwise 1 (grey) or 3 (colour); a
+            sequence of 2 is flow (u, v) from the onset to every frame.
         num_frames: T of a model input.
         size: height and width of a model input.
-        crop_size: of the face crop that flow is computed on, in pixels (geometric only).
+        crop_size: of the face crop that flow is computed on, in pixels (flow only).
         align: `mesh` brings the eyes, nose and mouth of every face to the same places, by one transform a clip; `box`
             cuts out the square around the face; `none` takes the centred square of the picture, for the cropped
             releases of the corpora.
@@ -204,7 +209,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
             nothing moves in it, that it does not look like one expression; `raise` refuses it.
         interpolation: how time is resampled to T frames where it is not jittered: `linear`, `tim`, or a kernel of
             `temporal_rcn` (appearance and sequence only).
-        flow: how motion is measured: `dis`, `farneback` or `tvl1` (geometric only).
+        flow: how motion is measured: `dis`, `farneback` or `tvl1` (flow only).
         magnification: alpha of Eulerian motion magnification, 0 for none.
         magnification_band: lowest and highest frequency that is magnified, in Hz.
         magnification_wavelength: in pixels of the crop; finer structures are magnified less.
@@ -293,7 +298,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
         for name in ("size", "crop_size"):
             setattr(self, name, _height_width(getattr(self, name), name))
             self.budget.check_size(getattr(self, name)["width"], getattr(self, name)["height"], name)
-        if self.connectivity == "geometric" and min(self.crop_size.values()) < SMALLEST_FLOW:
+        if self.sees_flow and min(self.crop_size.values()) < SMALLEST_FLOW:
             raise MerHfError(f"crop_size must be at least {SMALLEST_FLOW} pixels a side for flow, got {self.crop_size}")
         if self.connectivity == "geometric" and min(self.size.values()) < 2:
             raise MerHfError(f"size must be at least 2 pixels a side for the strain of flow, got {self.size}")
@@ -313,6 +318,16 @@ class RcnVideoProcessor(BaseVideoProcessor):
                     f"{name} must be a number, or one for each of {self.num_channels} channels, from {lowest:g} to "
                     f"1000, got {value!r}"
                 )
+
+    @property
+    def sees_flow(self) -> bool:
+        """Whether model inputs are flow: from onset to apex, or a sequence from the onset to every frame."""
+        return self.connectivity == "geometric" or self.num_channels == 2
+
+    @property
+    def crop(self) -> dict[str, int]:
+        """Height and width of the face crops that model inputs are made of."""
+        return self.crop_size if self.sees_flow else self.size
 
     # --- the face models travel with the processor ---
 
@@ -400,9 +415,7 @@ class RcnVideoProcessor(BaseVideoProcessor):
             FaceError: for a face that cannot be used, with `face_problems="raise"`.
             MerHfError: for an apex outside the clip.
         """
-        geometric = self.connectivity == "geometric"
-        size = self.crop_size if geometric else self.size
-        grey, noticed = geometric or self.num_channels == 1, []
+        size, grey, noticed = self.crop, self.sees_flow or self.num_channels == 1, []
         most = max(2, self.budget.bytes // (size["height"] * size["width"] * (1 if grey else 3)))
         most = min(most, self.budget.frames)
         with naming(name_of(source)):
@@ -477,6 +490,9 @@ class RcnVideoProcessor(BaseVideoProcessor):
         if self.connectivity == "geometric":
             motion, middle, onsets = self._flow_windows(grey, apex, clip.fps if windows else 0.0)
             return ClipMotion(motion, middle, onsets, problems)
+        if self.sees_flow:
+            pictures = fewer_frames(grey, MOST_FLOWS)
+            return ClipFrames(self._flows(pictures, range(len(pictures))), problems)
         return ClipFrames(grey[:, None] if clip.frames.ndim == 3 else np.moveaxis(clip.frames, 3, 1), problems)
 
     def _flow_windows(self, grey: np.ndarray, apex: int, fps: float) -> tuple[np.ndarray, int, np.ndarray]:
@@ -487,16 +503,16 @@ class RcnVideoProcessor(BaseVideoProcessor):
         onsets = range(min(round(self.onset_window * fps) + 1, apex) if fps else 0)
         # as far on one side of the apex as on the other, so that jitter favours neither
         reach = min(round(self.apex_window * fps), apex - len(onsets), len(grey) - 1 - apex)
+        return self._flows(grey, range(apex - reach, apex + reach + 1)), reach, self._flows(grey, onsets)
+
+    def _flows(self, grey: np.ndarray, indices: range) -> np.ndarray:
+        """Flow from the first of the crops to some of them, in the size of a model input, (S, 2, H, W) float32."""
         size = (self.size["width"], self.size["height"])
-
-        def flows(indices: range) -> np.ndarray:
-            pictures = np.zeros((len(indices), 2, *size[::-1]), np.float32)  # the onset does not move against itself
-            for picture, index in zip(pictures, indices, strict=True):
-                for channel, part in enumerate(optical_flow(grey[0], grey[index], self.flow) if index else ()):
-                    picture[channel] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
-            return pictures
-
-        return flows(range(apex - reach, apex + reach + 1)), reach, flows(onsets)
+        flows = np.zeros((len(indices), 2, *size[::-1]), np.float32)  # the onset does not move against itself
+        for flow, index in zip(flows, indices, strict=True):
+            for channel, part in enumerate(optical_flow(grey[0], grey[index], self.flow) if index else ()):
+                flow[channel] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        return flows
 
     def model_input(
         self,
@@ -526,6 +542,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
         else:
             keep = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
             operators = resize_operator(keep, self.num_frames, [self.interpolation] * len(lengths))
+        if self.sees_flow:
+            return flow_sequence(apply_operator(operators, frames))
         mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
         return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
@@ -637,6 +655,14 @@ def _retimed(frames: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         (used,) = row.nonzero()  # two at most: the whole product would take the square of the length
         picture[...] = np.rint(np.tensordot(row[used], frames[used].astype(np.float32), 1))
     return even
+
+
+def fewer_frames(frames: np.ndarray, most: int) -> np.ndarray:
+    """Frames (S, H, W) uint8, or where there are more than `most`, so many means of neighbours, evenly spaced."""
+    if len(frames) <= most:
+        return frames
+    operator = resize_operator(torch.ones(1, len(frames), dtype=torch.bool), most, ["box"])
+    return apply_operator(operator, torch.from_numpy(frames)[None])[0].round().to(torch.uint8).numpy()
 
 
 def _apex_motion(batch: MotionBatch, jitter: TemporalJitter | None, generator: torch.Generator | None) -> Tensor:

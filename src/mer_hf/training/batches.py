@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from mer_hf.action_units import UNIT_SHARES
+from mer_hf.drawn.courses import CourseSettings, draw_courses
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
+from mer_hf.drawn.images import ImageSettings, draw_images, drawn_faces
 from mer_hf.rcn.configuration_rcn import RcnConfig
-from mer_hf.rcn.motion_rcn import flow_picture, optical_strain
+from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, FramesBatch, MotionBatch, RcnVideoProcessor
 from mer_hf.training.clips import Clip, ReadyInput
 
@@ -162,6 +164,68 @@ class DrawnFields(torch.utils.data.Dataset):
         }
 
 
+class DrawnClips(torch.utils.data.Dataset):
+    """Sequences that are drawn when they are asked for: of flow for models of two channels, of pictures for others.
+
+    Args:
+        count: number of sequences in an epoch.
+        config: configuration of the model, for its frames, channels and image size.
+        seed: of the sequences.
+        device: where they are drawn.
+        settings: how they are drawn: `CourseSettings` of flow, `ImageSettings` of pictures.
+        faces: still faces that the pictures show, see `draw_images`; drawn ones by default.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        config: RcnConfig,
+        seed: int,
+        device: torch.device,
+        settings: CourseSettings | None = None,
+        faces: Tensor | None = None,
+    ) -> None:
+        self.count, self.config, self.device = count, config, device
+        self.settings = settings or sequence_settings(config, rest=REST)
+        self.generator = torch.Generator().manual_seed(seed)
+        if config.num_channels == 1:
+            self.faces = (drawn_faces(*config.image_size) if faces is None else faces).to(device)
+
+    def __len__(self) -> int:
+        """How many sequences an epoch has."""
+        return self.count
+
+    def __getitems__(self, indices: list[int]) -> DrawnBatch:
+        """A batch: `pixel_values_videos` (B, T, C, H, W), `labels` (-1 where no unit moves), `action_units` (B, U)."""
+        return self.draw(len(indices))
+
+    def draw(self, count: int) -> DrawnBatch:
+        """A batch of `count` sequences."""
+        frames, (height, width) = self.config.num_frames, self.config.image_size
+        if self.config.num_channels == 1:
+            drawn = draw_images(count, frames, self.faces, self.generator, cast(ImageSettings, self.settings))
+            pixels = drawn.frames / 255
+        else:
+            drawn = draw_courses(count, frames, (height, width), self.generator, self.settings, self.device)
+            pixels = flow_sequence(drawn.flow)
+        return {
+            "pixel_values_videos": pixels,
+            "labels": drawn.label,
+            "action_units": (drawn.units > 0).float(),
+        }
+
+
+def sequence_settings(config: RcnConfig, rest: float = 0.0) -> CourseSettings:
+    """How sequences for a model are drawn: of pictures for one channel, of flow for two."""
+    return ImageSettings(rest=rest) if config.num_channels == 1 else CourseSettings(rest=rest)
+
+
+def drawn_source(count: int, config: RcnConfig, seed: int, device: torch.device) -> DrawnFields | DrawnClips:
+    """What is drawn for a model: fields for geometric connectivity, sequences for the others."""
+    kind = DrawnFields if config.connectivity == "geometric" else DrawnClips
+    return kind(count, config, seed, device)
+
+
 class JointClips(torch.utils.data.Dataset):
     """Clips, and in every batch fields of drawn motion behind them.
 
@@ -202,4 +266,4 @@ class JointClips(torch.utils.data.Dataset):
         }
 
 
-__all__ = ["DRAWN_CLASSES", "DrawnFields", "JointClips", "ResidentClips"]
+__all__ = ["DRAWN_CLASSES", "DrawnClips", "DrawnFields", "JointClips", "ResidentClips", "drawn_source"]

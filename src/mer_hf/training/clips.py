@@ -24,6 +24,7 @@ from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
 from filelock import FileLock
 from PIL.Image import Image as Picture
 
+from mer_hf.data import check_names
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
@@ -92,7 +93,9 @@ def check_dataset(dataset: Dataset) -> str:
 
     Raises:
         DatasetError: for a missing or wrong column, an empty dataset, or a label that is not set.
+        MerHfError: for a name with a line break or a control character.
     """
+    check_names(dataset)
     columns = ", ".join(dataset.column_names)
     if not len(dataset):
         raise DatasetError("the dataset has no rows")
@@ -244,7 +247,7 @@ def _prepare_anew(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int 
         flow = Array4D((None, 2, height, width), "float32")
         features = Features({"motion": flow, "apex": Value("int64"), "onsets": flow, "problems": problems})
     else:
-        crops = Array4D((None, processor.num_channels, height, width), "uint8")
+        crops = Array4D((None, processor.num_channels, height, width), "float32" if processor.sees_flow else "uint8")
         features = Features({"frames": crops, "problems": problems})
     with tempfile.TemporaryDirectory(prefix=".preparing-", dir=folder.parent) as unfinished, _one_thread():
         prepared = dataset.map(
@@ -308,7 +311,7 @@ def _one_thread() -> Generator[None]:
 
 def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[str, object]:
     try:
-        grey = processor.connectivity == "geometric" or processor.num_channels == 1
+        grey = processor.sees_flow or processor.num_channels == 1
         source, apex = spans.clip_of_row(row, grey)
         clip = processor.clip_sequence(source, apex, cast(float | None, row.get("fps")), windows=True)
     except MerHfError as error:

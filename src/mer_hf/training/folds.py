@@ -10,11 +10,11 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import zlib
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -23,7 +23,16 @@ from datasets import Dataset
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from mer_hf.protocols import Fold, leave_one_subject_out, leave_one_video_out, select_folds, subject_k_fold
+from mer_hf.files import write_atomically
+from mer_hf.protocols import (
+    Fold,
+    balanced_k_fold,
+    hold_one_corpus_out,
+    leave_one_subject_out,
+    leave_one_video_out,
+    select_folds,
+    subject_k_fold,
+)
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import Share
 from mer_hf.training.recipe import Recipe
@@ -44,10 +53,24 @@ def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
         folds = leave_one_subject_out(dataset["subject"])
     elif recipe.protocol == "lovo":
         folds = leave_one_video_out(dataset["clip_id"])
+    elif recipe.protocol == "hde":
+        folds = hold_one_corpus_out(dataset["corpus"][:], dataset["subject"][:])
+    elif recipe.protocol == "balanced":
+        folds = balanced_k_fold(dataset["subject"][:], dataset["label"][:], recipe.num_folds)
     else:
         folds = subject_k_fold(dataset["subject"], recipe.num_folds)
     if recipe.fold_names is not None:
         folds = select_folds(folds, recipe.fold_names)
+    check_learnable(folds, dataset)
+    return folds
+
+
+def check_learnable(folds: Sequence[Fold], dataset: Dataset) -> None:
+    """Refuse folds without a training clip of each class.
+
+    Raises:
+        RunError: for a class that the training side of a fold lacks.
+    """
     names, labels = dataset.features["label"].names, np.array(dataset["label"])
     for fold in folds:
         missing = set(range(len(names))) - set(labels[list(fold.train)].tolist())
@@ -56,7 +79,14 @@ def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
                 f"fold {fold.name}: no training clip shows {', '.join(names[label] for label in sorted(missing))}; it "
                 "could not be learnt. Leave the class out of the label set, or hold out less at a time."
             )
-    return folds
+
+
+class Kept(TypedDict):
+    """What is kept of a job, but for what it belongs to."""
+
+    predictions: dict[str, list]
+    curve: list[dict[str, float]]
+    choice: NotRequired[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -124,13 +154,18 @@ class Job:
         finally:
             lock.release()
 
-    def keep(self, predictions: pd.DataFrame, curve: list[dict[str, float]]) -> None:
-        """Write what came out of it."""
-        content = {**self.identity, "predictions": predictions.to_dict(orient="list"), "curve": curve}
+    def keep(self, predictions: pd.DataFrame, curve: list[dict[str, float]], **more: object) -> None:
+        """Write what came out of it, and `more` of it that is ready for JSON."""
+        content = {**self.identity, **more, "predictions": predictions.to_dict(orient="list"), "curve": curve}
         write_json(self.path, {"sha256": json_digest(content), **content})
 
     def kept(self) -> pd.DataFrame | None:
         """The predictions that were kept; None where there are none, or where they belong to something else."""
+        content = self.content()
+        return None if content is None else pd.DataFrame(content["predictions"])
+
+    def content(self) -> Kept | None:
+        """All that was kept, as it was written; None as `kept`."""
         if not self.path.exists():
             return None
         try:
@@ -141,7 +176,7 @@ class Job:
         if not is_whole or {name: content.get(name) for name in self.identity} != self.identity:
             logger.warning("%s is damaged, or of another run; %s is trained again", self.path, self.name)
             return None
-        return pd.DataFrame(content["predictions"])
+        return cast(Kept, content)
 
 
 def folder_name(name: str) -> str:
@@ -165,13 +200,6 @@ def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
         yield from ((job, True) for job in jobs)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_name(f".unfinished-{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
-
-
 def write_json(path: Path, content: dict[str, object]) -> None:
     """Write values by name as `write_atomically` does."""
     write_atomically(path, json.dumps(content, indent=2) + "\n")
@@ -182,4 +210,4 @@ def json_digest(content: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Job", "folder_name", "folds_of", "json_digest", "shared_out", "write_atomically", "write_json"]
+__all__ = ["Job", "Kept", "check_learnable", "folder_name", "folds_of", "json_digest", "shared_out", "write_json"]

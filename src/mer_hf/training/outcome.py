@@ -20,20 +20,27 @@ from torch import Tensor
 from transformers import TrainingArguments
 
 from mer_hf.data import default_label_set
-from mer_hf.evaluation.summary import Summary
+from mer_hf.evaluation.confidence import Confidence, fitted
+from mer_hf.evaluation.predictions import SCORE
+from mer_hf.evaluation.summary import Summary, ensemble
+from mer_hf.files import write_atomically
 from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
 from mer_hf.metrics import Scores, action_unit_scores, scores
 from mer_hf.protocols import Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
+from mer_hf.training.choice import Chosen
 from mer_hf.training.clips import Clip
 from mer_hf.training.control import control_predictions
-from mer_hf.training.folds import json_digest, write_atomically, write_json
+from mer_hf.training.folds import json_digest, write_json
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
 
 PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
+
+LEAST = 1e-8
+"""A score of predictions.csv is written with eight decimals; lower ones are taken for this."""
 
 
 class Unit(TypedDict):
@@ -56,6 +63,8 @@ class Found(Summary, total=False):
     """All scores of an outcome; ready for JSON."""
 
     control: Scores
+    choice: Chosen
+    confidence: Confidence
     action_units: Units
     drawn_motion: dict[str, Scores]
     clips_of_training_subjects: int
@@ -75,6 +84,7 @@ class Record(TypedDict, total=False):
 
     folds: int
     recipe: dict[str, object]
+    candidates: dict[str, dict[str, object]]
     scored: dict[str, object]
     counts: Counts
     data: dict[str, str]
@@ -156,6 +166,8 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
     rows["predicted"] = [names[label] for label in probabilities.argmax(1)]
     for column, name in enumerate(names):
         rows[f"score_{name}"] = probabilities[:, column].round(8)
+    if "emotion" in dataset.column_names:
+        rows["emotion"] = dataset["emotion"][:]
     return rows
 
 
@@ -193,6 +205,24 @@ def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | 
     if found["interval"] is not None:
         scored["interval"] = found["interval"]
     return {"action_units": scored}
+
+
+def confidence_of(predictions: pd.DataFrame, classes: list[str], averaged: bool) -> Confidence | None:
+    """The temperature and the threshold of the model of all clips, of which the folds of a run are the inner folds.
+
+    Args:
+        predictions: of held-out clips, by networks that saw nobody of theirs.
+        classes: names in the order of the score columns.
+        averaged: whether the model is the average of all seeds, so that their mean prediction is looked at.
+
+    Returns:
+        What was fitted; None where the clips of one subject alone were held out.
+    """
+    rows = ensemble(predictions, classes) if averaged else predictions
+    if rows["subject"].nunique() < 2:
+        return None
+    logits = np.log(rows[[f"{SCORE}{name}" for name in classes]].to_numpy().clip(LEAST))
+    return fitted(logits, rows["label"].map(classes.index).to_numpy(), rows["subject"].tolist())
 
 
 # --- what was run on what ---
@@ -272,6 +302,7 @@ __all__ = [
     "Outcome",
     "circumstances",
     "claim",
+    "confidence_of",
     "control_scores",
     "data_record",
     "predictions_table",

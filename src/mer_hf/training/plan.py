@@ -3,12 +3,13 @@
 Recipe, TrainingArguments, the dataset's labels and shapes, saved models by name -> make_plan -> Plan
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
+import torch
 from datasets import Dataset
 from transformers import TrainingArguments
 from transformers.integrations import get_available_reporting_integrations
@@ -17,12 +18,13 @@ from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
-from mer_hf.rcn.configuration_rcn import SHARED, RcnConfig
+from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, SHARED, RcnConfig
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_input, with_classes, with_identity
-from mer_hf.training.recipe import DRAWN, Recipe
+from mer_hf.training.recipe import DRAWN, Recipe, candidates_of
 
 
 class RunError(MerHfError):
@@ -41,6 +43,8 @@ class Plan:
         processor: makes the inputs of the models.
         start: the saved model whose weights every training begins with.
         companion: the saved model that every trained one is averaged with.
+        candidates: the plans among which each fold chooses, by name; empty where nothing is chosen. What else stands
+            here is then of the first of them, but for the recipe and the arguments, which are the run's.
     """
 
     recipe: Recipe
@@ -50,6 +54,7 @@ class Plan:
     processor: RcnVideoProcessor
     start: Recogniser | None
     companion: Recogniser | None
+    candidates: Mapping[str, "Plan"] = field(default_factory=dict)
 
     @property
     def output_dir(self) -> Path:
@@ -87,9 +92,16 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
         check_login(arguments.hub_model_id, arguments.hub_token)
     for name in set(arguments.report_to or ()) - set(get_available_reporting_integrations()):
         raise RunError(f"report_to names {name}, which is not installed: pip install {name}")
+    candidates = {name: make_plan(*each, dataset) for name, each in candidates_of(recipe, arguments).items()}
+    if candidates:
+        first = next(iter(candidates.values()))
+        if recipe.control:
+            _check_control(first.config)
+        return replace(first, recipe=recipe, arguments=arguments, candidates=candidates)
     start, companion = (None if name is None else open_model(name) for name in (recipe.start, recipe.average_with))
     if recipe.is_drawn:
         config = drawn_config(recipe)
+        _check_passes(config)
         return Plan(recipe, arguments, None, config, build_processor(recipe, config), None, None)
     dataset = cast(Dataset, dataset)
     check_dataset(dataset)
@@ -101,6 +113,7 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
     if recipe.control:
         _check_control(config)
     _check_comparable(config, companion)
+    _check_passes(config)
     if recipe.protocol != "none":
         _check_unseen(start, dataset)
         _check_unseen(companion, dataset)
@@ -126,7 +139,7 @@ def build_config(
     given = dict(recipe.config_fields)
     if start is not None:
         single = start.model.networks()[0].config
-        given = {field.name: getattr(single, field.name) for field in fields(RcnConfig)} | {"trained_on": None}
+        given = {each.name: getattr(single, each.name) for each in fields(RcnConfig)} | OF_THE_WEIGHTS
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:
@@ -143,15 +156,28 @@ def build_config(
     return config
 
 
+def _check_passes(config: RcnConfig) -> None:
+    """Refuse inputs that are too small for the network, by passing one through it."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        model = RcnForVideoClassification(config).eval()
+        try:
+            model(torch.zeros(1, config.num_frames, config.num_channels, *config.image_size))
+        except RuntimeError as error:
+            raise RunError(
+                f"a model input of {config.image_size[0]} x {config.image_size[1]} pixels does not pass through "
+                f"{config.backbone} and section_pools {config.section_pools}; give a larger one: {error}"
+            ) from error
+
+
 def drawn_config(recipe: Recipe) -> RcnConfig:
     """The configuration of a model of drawn motion: three classes, and the units of the table.
 
     Raises:
-        RunError: for a recipe whose model is not one of flow.
+        RunError: for a recipe whose model takes colour.
     """
     config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.config_fields}, DRAWN_CLASSES)
-    if config.connectivity != "geometric":
-        raise RunError(f"--dataset {DRAWN} draws flow; preset {recipe.preset} is {config.connectivity}")
+    if config.connectivity != "geometric" and config.num_channels == 3:
+        raise RunError(f"--dataset {DRAWN} draws sequences of flow or in grey: num_channels 2 or 1, not 3")
     return config
 
 

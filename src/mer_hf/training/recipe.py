@@ -5,6 +5,7 @@
 One parser checks all three. Options are written with dashes or underscores.
 """
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -22,6 +23,7 @@ from transformers.hf_argparser import DataClassType
 from yaml.constructor import ConstructorError
 
 from mer_hf.errors import MerHfError
+from mer_hf.evaluation.predictions import names_of_runs
 from mer_hf.training.processes import take_share
 
 DRAWN = "action-units"
@@ -80,8 +82,8 @@ HELP = {
     "data_dir": "where the release of the corpus was unpacked",
     "label_set": "3class (of corpora), 4class, 5class or native (of folders)",
     "fps": "frame rate of the frames on disk, where it is not the corpus's",
-    "protocol": "who is held out: loso, lovo or kfold; none trains on all clips",
-    "num_folds": "k of the kfold protocol",
+    "protocol": "who is held out: loso, lovo, kfold, balanced (by class), hde (a corpus); or none",
+    "num_folds": "k of the protocols kfold and balanced",
     "folds": "only these folds, by name, separated by commas",
     "seeds": "number of seeds, counted from --seed, that each fold is trained with",
     "preset": "published setting of RcnConfig.preset",
@@ -99,9 +101,19 @@ HELP = {
     "average_seeds": "save one model that averages the predictions of all seeds",
     "average_with": "saved model that every trained one is averaged with",
     "control": "score a PCA and a support vector machine on the same folds (flow)",
+    "choose": "recipes among which each fold chooses on its training side alone",
+    "choose_epochs": "numbers of epochs among which it chooses likewise",
+    "also_test_choice": "say too what choosing on the held-out clips would have claimed",
     "num_proc": "number of processes that render and prepare the clips",
 }
 """What the options of a recipe are."""
+PARTED = ("kfold", "balanced")
+"""Protocols of so many folds as one asks for."""
+METHOD = (
+    *("preset", "model", "start", "processor", "jitter", "drop", "mirror", "lr_step_epochs", "lr_step_factor"),
+    *("ema_decay", "drawn_per_clip", "average_with"),
+)
+"""What a candidate of `choose` brings, with its optimisation; data, protocol and seeds are the run's."""
 
 
 @dataclass
@@ -116,7 +128,7 @@ class Recipe:
     data_dir: str | None = None
     label_set: str | None = None
     fps: float | None = None
-    protocol: Literal["loso", "lovo", "kfold", "none"] = "loso"
+    protocol: Literal["loso", "lovo", "kfold", "balanced", "hde", "none"] = "loso"
     num_folds: int = 5
     folds: str | None = None
     seeds: int = 1
@@ -135,6 +147,9 @@ class Recipe:
     average_seeds: bool = False
     average_with: str | None = None
     control: bool = False
+    choose: list[str] | None = None
+    choose_epochs: list[float] | None = None
+    also_test_choice: bool = False
     num_proc: int | None = None
 
     def __post_init__(self) -> None:
@@ -176,6 +191,11 @@ class Recipe:
         return self.dataset == DRAWN
 
     @property
+    def chooses(self) -> bool:
+        """Whether each fold chooses among candidates."""
+        return bool(self.choose or self.choose_epochs)
+
+    @property
     def fold_names(self) -> list[str] | None:
         """The folds that are named, each once; None for all."""
         return None if self.folds is None else list(dict.fromkeys(name.strip() for name in self.folds.split(",")))
@@ -188,13 +208,15 @@ class Recipe:
     def _refuse_unused(self) -> None:
         """An option that would have no effect is a misunderstanding, and must not stand in the results."""
         clips_only = ("data_dir", "label_set", "fps", "num_folds", "folds", "start", "average_with", "jitter", "drop")
-        clips_only += ("drawn_per_clip", "control")
+        clips_only += ("drawn_per_clip", "control", "choose", "choose_epochs", "also_test_choice")
         given = self.changed()
         reasons = [
             (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
             (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
-            (self.protocol != "kfold", ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
-            (self.protocol == "none", ("folds", "control"), "--protocol none holds nobody out"),
+            (self.protocol not in PARTED, ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
+            (self.protocol == "none", ("folds", "control", "also_test_choice"), "--protocol none holds nobody out"),
+            (not self.chooses, ("also_test_choice",), "it is for choose and choose_epochs"),
+            (self.choose is not None, METHOD, "each recipe of choose brings its own"),
             (not self.jitter, ("drop",), "it is for jittering"),
             (self.lr_step_epochs is None, ("lr_step_factor",), "it is for lr_step_epochs"),
             (self.start is not None, ("preset", "model"), f"the configuration is that of {self.start}"),
@@ -219,6 +241,72 @@ def json_object(name: str, value: dict | str | None) -> dict[str, object]:
     if not isinstance(value, dict | None):
         raise RecipeError(f"{name} must give values by name, got {_short(value)}")
     return value or {}
+
+
+# --- candidates ---
+
+
+def candidates_of(recipe: Recipe, arguments: TrainingArguments) -> dict[str, tuple[Recipe, TrainingArguments]]:
+    """The recipes among which a run chooses, by name; empty where it does not.
+
+    Args:
+        recipe: names files in `choose`, of which only the method is taken, and numbers in `choose_epochs`.
+        arguments: of the run.
+
+    Raises:
+        RecipeError: for a file that cannot be used, an argument that each file brings, or a single candidate.
+    """
+    if not recipe.chooses:
+        return {}
+    plain = dataclasses.replace(recipe, choose=None, choose_epochs=None, also_test_choice=False, control=False)
+    methods = {"": (plain, _like(arguments, arguments))}
+    if recipe.choose:
+        _refuse_optimisation(arguments)
+        paths = [Path(path) for path in recipe.choose]
+        methods = {
+            name: _method(path, plain, arguments) for name, path in zip(names_of_runs(paths), paths, strict=True)
+        }
+    candidates = {}
+    for name, (method, optimised) in methods.items():
+        for epochs in recipe.choose_epochs or [optimised.num_train_epochs]:
+            if recipe.choose_epochs and optimised.max_steps > 0:
+                raise RecipeError("choose_epochs would have no effect: max_steps ends the training")
+            lasting = _like(arguments, optimised)
+            lasting.num_train_epochs = epochs
+            _check_arguments(lasting)
+            called = ", ".join(filter(None, (name, f"{epochs:g} epochs" if recipe.choose_epochs else "")))
+            lasting.run_name = "/".join(filter(None, (arguments.run_name, called)))
+            candidates[called] = method, lasting
+    if len(candidates) < 2 or len(candidates) < len(methods) * len(recipe.choose_epochs or [0]):
+        raise RecipeError(f"a choice needs candidates that differ, two at least; found {', '.join(candidates)}")
+    return candidates
+
+
+def _like(arguments: TrainingArguments, optimised: TrainingArguments) -> TrainingArguments:
+    """The arguments of a run with the optimisation of others; what it makes is pushed by the run."""
+    candidate = copy.copy(arguments)
+    for name in OPTIMISATION:
+        setattr(candidate, name, getattr(optimised, name))
+    candidate.push_to_hub = False
+    return candidate
+
+
+def _method(path: Path, recipe: Recipe, arguments: TrainingArguments) -> tuple[Recipe, TrainingArguments]:
+    """A recipe's file as a candidate: its method, on the data of the run."""
+    own, optimised = read_recipe(path)
+    if own.is_drawn or own.chooses:
+        what = "draws its motion" if own.is_drawn else "chooses itself"
+        raise RecipeError(f"choose: recipe {path} {what}; a candidate is one way to train on clips")
+    method = {name: getattr(own, name) for name in METHOD}
+    return dataclasses.replace(recipe, **method), _like(arguments, optimised)
+
+
+def _refuse_optimisation(arguments: TrainingArguments) -> None:
+    """An argument of the run that each candidate brings would not be used."""
+    plain = read_recipe()[1]
+    given = [name for name in OPTIMISATION if getattr(arguments, name) != getattr(plain, name)]
+    if given:
+        raise RecipeError(f"{given[0]} would have no effect: each recipe of choose brings its own")
 
 
 # --- from a file, a command line, or keyword arguments ---
@@ -398,16 +486,9 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def _choose_precision(arguments: TrainingArguments) -> None:
-    """Train in bf16 where the device has it, unless the recipe or the launcher says something else.
-
-    Raises:
-        RecipeError: for bf16 on the CPU of a machine that shows a GPU: there, part of the network stays in fp32.
-    """
-    shows_gpu = arguments.use_cpu and torch.cuda.is_available()
-    if shows_gpu and arguments.bf16:
-        raise RecipeError("bf16 with use_cpu needs the GPU out of sight: set CUDA_VISIBLE_DEVICES to nothing")
+    """Train in bf16 where the device has it, unless the recipe or the launcher says something else."""
     if arguments.bf16 is None:
-        arguments.bf16 = arguments.mixed_precision == "no" and has_bf16(arguments.device) and not shows_gpu
+        arguments.bf16 = arguments.mixed_precision == "no" and has_bf16(arguments.device)
         if arguments.bf16:
             arguments.mixed_precision = "bf16"
 
@@ -445,4 +526,14 @@ def help_text(everything: bool = False) -> str:
     return "\n".join(lines)
 
 
-__all__ = ["DRAWN", "Recipe", "RecipeError", "has_bf16", "help_text", "json_object", "parse_recipe", "read_recipe"]
+__all__ = [
+    "DRAWN",
+    "Recipe",
+    "RecipeError",
+    "candidates_of",
+    "has_bf16",
+    "help_text",
+    "json_object",
+    "parse_recipe",
+    "read_recipe",
+]

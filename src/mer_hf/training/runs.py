@@ -3,12 +3,15 @@
 train: recipe, clips -> make_plan -> run -> Outcome          score: a saved model, clips -> Outcome
 
 run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> the model of all clips -> Outcome
+     (where there are candidates, the jobs of inner folds come first, and each fold trains what it chooses)
 """
 
 import logging
+import math
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
@@ -19,20 +22,24 @@ from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
 from mer_hf.evaluation.audit import audit_names, warning_line
+from mer_hf.evaluation.confidence import Confidence
 from mer_hf.evaluation.summary import headline, summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
+from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
+from mer_hf.training.choice import Choosing, all_clips, check_choosable
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
-from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, score_drawn
-from mer_hf.training.folds import Job, folds_of, shared_out
+from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
+from mer_hf.training.folds import Job, Kept, folds_of, json_digest, shared_out
 from mer_hf.training.outcome import (
     Found,
     Outcome,
     Record,
     circumstances,
     claim,
+    confidence_of,
     control_scores,
     data_record,
     predictions_table,
@@ -49,11 +56,26 @@ from mer_hf.training.trainer import train as train_one
 logger = logging.getLogger(__name__)
 
 MAY_DIFFER = (
-    *("folds", "seeds", "average_seeds", "control", "num_proc", "use_cpu", "bf16", "fp16"),
+    *(
+        "choose",
+        "also_test_choice",
+        "folds",
+        "seeds",
+        "average_seeds",
+        "control",
+        "num_proc",
+        "use_cpu",
+        "bf16",
+        "fp16",
+    ),
     *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "log_level", "logging_strategy"),
     *("logging_steps", "logging_first_step", "dataloader_pin_memory", "output_dir"),
 )
 """What may change from one start of a run to the next without making it another run."""
+
+BECAUSE = "of clips of people on whom it was not trained, at most {} of the answers from there on were wrong"
+DRAWN_BECAUSE = "of held-back drawn motion, half of it at rest, at most {} of the answers from there on were wrong"
+"""What the threshold of a confident answer stands for."""
 
 
 def train(
@@ -116,45 +138,140 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     """
     started = time.monotonic()
     folds = [] if plan.dataset is None else folds_of(plan.recipe, plan.dataset)
-    clips = [] if plan.dataset is None else load_clips(plan.dataset, plan.processor, plan.recipe.num_proc)
-    identity = identity_of(plan, clips)
+    if plan.dataset is not None and plan.candidates:
+        check_choosable(folds, plan.dataset)
+    loaded = load_all(plan)
+    identity = identity_of(plan, loaded)
     digest = claim(plan.output_dir, identity)
-    names = [] if plan.dataset is None else plan.dataset["clip_id"]
+    names = [] if plan.dataset is None else plan.dataset["clip_id"][:]
     held_out = {fold.name: tuple(names[row] for row in fold.test) for fold in folds}
     jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
+    choosing = Choosing(plan, plan.dataset, digest) if plan.dataset is not None and plan.candidates else None
     with many_small_steps():
-        for job, wait in shared_out(jobs, share):
-            with job.held(wait) as held:
-                if held and job.kept() is None:
-                    train_and_test(plan, clips, job)
+        if choosing is not None:
+            candidate = choosing.jobs(folds)
+            for job in unfinished(list(candidate), share):
+                train_and_test(*loaded[candidate[job]], job)
+        for job in unfinished(jobs, share):
+            if choosing is None:
+                train_and_test(*loaded[""], job)
+            else:
+                keep_chosen(loaded, choosing, job)
         if share.rank != 0:
             return None
-        model = final_model(plan, clips)
+        final = None if choosing is None else choosing.choice(all_clips(choosing.dataset))
+        trained_by, clips = loaded["" if final is None else final.chosen]
+        model = final_model(trained_by, clips)
     kept = [table for job in jobs if (table := job.kept()) is not None]
     predictions = pd.concat(kept, ignore_index=True) if kept else None
-    found: Found = {}
-    if predictions is not None:
-        found = {**summarise(predictions, plan.classes)}
-        found["headline"] = headline(predictions, plan.classes, plan.recipe.average_seeds)
+    found = found_of(plan, predictions)
+    if choosing is not None and final is not None:
+        found["choice"] = choosing.found(folds, final)
+    if (confidence := confidence_in(plan, model, predictions)) is not None:
+        found["confidence"] = confidence
+        believe(model.config, confidence, DRAWN_BECAUSE if plan.dataset is None else BECAUSE)
     if plan.recipe.control:
         found["control"] = control_scores(clips, folds, len(plan.classes))
     if plan.dataset is None:
         found |= {"classes": plan.classes, "drawn_motion": dict(score_drawn(model))}
-    record: Record = {
-        "folds": len(folds),
-        "recipe": recipe_record(plan.recipe, plan.arguments),
-        **data_of(plan.dataset),
-    }
+    record = record_of(plan, len(folds))
     record |= circumstances(started, share.world_size)
-    return Outcome(model, plan.processor, predictions, found, record, identity)
+    return Outcome(model, trained_by.processor, predictions, found, record, identity)
 
 
-def identity_of(plan: Plan, clips: Sequence[Clip]) -> dict[str, object]:
-    """What makes a run the same run when it is started again: recipe, precision, versions, clips."""
-    record = recipe_record(plan.recipe, plan.arguments)
-    kept = {name: value for name, value in record.items() if name not in MAY_DIFFER}
-    precision = {"precision": plan.arguments.mixed_precision, "versions": versions()}
-    return {**kept, **precision, "data_sha256": None if plan.dataset is None else digest_of(plan.dataset, clips)}
+Loaded = Mapping[str, tuple[Plan, list[Clip]]]
+"""Plans with their clips in memory, by the names of candidates; `""` is the plan of a run that chooses nothing."""
+
+
+def load_all(plan: Plan) -> Loaded:
+    """What is trained in a run, by name; candidates whose clips are the same have them in common."""
+    plans = plan.candidates or {"": plan}
+    seen: dict[str, list[Clip]] = {}
+    loaded = {}
+    for name, each in plans.items():
+        key = json_digest({"processor": each.processor.to_json_string(), "classes": each.classes})
+        if key not in seen:
+            seen[key] = [] if each.dataset is None else load_clips(each.dataset, each.processor, plan.recipe.num_proc)
+        loaded[name] = each, seen[key]
+    return loaded
+
+
+def unfinished(jobs: Sequence[Job], share: Share) -> Iterator[Job]:
+    """The jobs that nobody has kept, each held by this process while it is at work on it."""
+    for job, wait in shared_out(jobs, share):
+        with job.held(wait) as held:
+            if held and job.kept() is None:
+                yield job
+
+
+def keep_chosen(loaded: Loaded, choosing: Choosing, job: Job) -> None:
+    """Train what a fold chooses, and keep it with the choice."""
+
+    def finish(jobs: Mapping[Job, str]) -> None:
+        for each, name in jobs.items():
+            with each.held(wait=True):  # another process may still be at work on it
+                if each.kept() is None:
+                    train_and_test(*loaded[name], each)
+
+    finish(choosing.jobs_before(job.fold))
+    choice = choosing.choice(job.fold)
+    taken = choosing.job(choice.chosen, job.fold, job.seed)
+    finish({taken: choice.chosen})
+    content = cast(Kept, taken.content())
+    job.keep(pd.DataFrame(content["predictions"]), content["curve"], choice=asdict(choice))
+
+
+def found_of(plan: Plan, predictions: pd.DataFrame | None) -> Found:
+    """The scores of the predictions of a run; none where nobody was held out."""
+    if predictions is None:
+        return {}
+    shown = headline(predictions, plan.classes, plan.recipe.average_seeds)
+    return {**summarise(predictions, plan.classes), "headline": shown}
+
+
+def confidence_in(plan: Plan, model: RcnForVideoClassification, predictions: pd.DataFrame | None) -> Confidence | None:
+    """From which score on the model in the end can be relied on; None where no other people's clips tell."""
+    if plan.dataset is None:
+        return drawn_confidence(model)
+    if predictions is None or plan.recipe.protocol == "lovo":  # other clips of the same people were trained on
+        return None
+    return confidence_of(predictions, plan.classes, plan.recipe.average_seeds)
+
+
+def believe(config: RcnConfig, confidence: Confidence, because: str) -> None:
+    """Write a temperature and a threshold into the configuration of a model.
+
+    Args:
+        config: is changed.
+        confidence: what was fitted.
+        because: what the threshold stands for; a share of wrong answers goes into its braces.
+    """
+    config.temperature = round(confidence["temperature"], 4)
+    config.abstain_below = math.ceil(1e4 * confidence["abstain_below"]) / 1e4  # not below the risk that it stands for
+    config.abstain_because = because.format(f"{confidence['risk']:.0%}")
+
+
+def record_of(plan: Plan, folds: int) -> Record:
+    """What was run on what."""
+    record: Record = {"folds": folds, "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
+    if plan.candidates:
+        record["candidates"] = {n: recipe_record(each.recipe, each.arguments) for n, each in plan.candidates.items()}
+    return record
+
+
+def identity_of(plan: Plan, loaded: Loaded) -> dict[str, object]:
+    """What makes a run the same run when it is started again: recipe, candidates, precision, versions, clips."""
+
+    def fixed(each: Plan) -> dict[str, object]:
+        record = recipe_record(each.recipe, each.arguments)
+        return {name: value for name, value in record.items() if name not in MAY_DIFFER}
+
+    digests = [None if each.dataset is None else digest_of(each.dataset, clips) for each, clips in loaded.values()]
+    identity = {**fixed(plan), "precision": plan.arguments.mixed_precision, "versions": versions()}
+    identity["data_sha256"] = digests[0] if len({*digests}) == 1 else digests
+    if plan.candidates:
+        identity["candidates"] = {name: fixed(each) for name, each in plan.candidates.items()}
+    return identity
 
 
 def data_of(dataset: Dataset | None) -> Record:

@@ -16,15 +16,17 @@ import numpy as np
 import torch
 from timm.utils import ModelEmaV3
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.integrations import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirrored
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.batches import Batch, DrawnFields, JointClips, ResidentClips
+from mer_hf.training.batches import Batch, DrawnClips, DrawnFields, JointClips, ResidentClips, drawn_source
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
@@ -32,6 +34,11 @@ from mer_hf.training.recipe import Recipe
 
 CALIBRATION_SEED = 2**32
 """Of the drawn motion by which action units are told apart; training has smaller seeds."""
+MASK_SEED = 2**33
+"""Of the drawn sequences on which a mask of moving pixels is fitted."""
+FREEZE_NORMS = 0.5
+"""Part of a training over frames after which batch normalisation keeps its statistics: those of a batch at each frame,
+and those that are kept of all, lead to different states."""
 
 
 class Trained(NamedTuple):
@@ -65,14 +72,15 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
         arguments.dataloader_drop_last = True  # batch normalisation cannot learn from a batch of one clip
     set_seed(seed)
     source = training_source(plan, clips, seed)
-    if not isinstance(source, DrawnFields):
+    if not isinstance(source, DrawnFields | DrawnClips):
         config.class_counts = source.class_counts(len(config.class_names()))
     model = RcnForVideoClassification(config).to(memory_format=torch.channels_last)  # convolutions of few maps like it
     if plan.start is not None:
         _begin_with(model, plan.start.model)
-    if config.connectivity == "appearance":
-        energies = [motion_energy(clip.frames[:, 0]) for clip in clips]
-        model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(np.stack(energies))))
+    elif config.connectivity == "appearance":  # the mask of a model that is started from comes with its weights
+        pictures = [clip.frames[:, 0] for clip in clips] or drawn_pictures(config)
+        energies = np.stack([motion_energy(frames) for frames in pictures])
+        model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(energies)))
     trainer = RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
     trainer.train()
     model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
@@ -80,11 +88,20 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
     return Trained(model.eval(), trainer)
 
 
-def training_source(plan: Plan, clips: Sequence[Clip], seed: int) -> ResidentClips | DrawnFields | JointClips:
+def drawn_pictures(config: RcnConfig, count: int = 300) -> list[np.ndarray]:
+    """Drawn sequences (T, H, W) on which the mask of a model of drawn motion is fitted."""
+    source = DrawnClips(count, config, MASK_SEED, torch.device("cpu"))
+    parts = [source.draw(50)["pixel_values_videos"][:, :, 0].numpy() for _ in range(count // 50)]
+    return [*np.concatenate(parts)]
+
+
+def training_source(
+    plan: Plan, clips: Sequence[Clip], seed: int
+) -> ResidentClips | DrawnFields | DrawnClips | JointClips:
     """What the batches of a training are taken from: clips, drawn motion, or both."""
     recipe, config, device = plan.recipe, plan.config, plan.arguments.device
     if recipe.is_drawn:
-        return DrawnFields(recipe.drawn_fields, config, seed, device)
+        return drawn_source(recipe.drawn_fields, config, seed, device)
     resident = ResidentClips(clips, plan.processor, device, recipe.jitter)
     if not recipe.drawn_per_clip:
         return resident
@@ -126,10 +143,15 @@ class RcnTrainer(Trainer):
         name: str = "",
     ) -> None:
         self.processor, self.recipe = processor, recipe
+        self.recurs_over_frames = model.config.connectivity == "sequence"
         self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
         self.generator = torch.Generator().manual_seed(arguments.seed)  # of the CPU: the same numbers on every device
         arguments = copy.copy(arguments)
         arguments.push_to_hub = False  # a run trains many models, and its outcome is pushed
+        # accelerate has one device a process, that of the arguments that were made last; the model would go there, and
+        # the batches to the device of these
+        del arguments._setup_devices  # kept from when they were made
+        arguments._setup_devices  # noqa: B018 - sets it anew
         callbacks: list[TrainerCallback] = [StopWhereNotFinite(name)]
         if recipe.ema_decay is not None:
             callbacks.append(AverageWeights(recipe.ema_decay))
@@ -170,6 +192,10 @@ class RcnTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Tensor | tuple[Tensor, RcnOutput]:
         """The loss of a batch, whose clips are jittered and mirrored first."""
+        if self.recurs_over_frames and self.state.global_step >= FREEZE_NORMS * self.state.max_steps:
+            for module in model.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
         outputs = model(
             self.finished(inputs),
             labels=inputs["labels"],
@@ -331,11 +357,14 @@ def calibrate_units(model: RcnForVideoClassification, count: int = 10_000) -> No
 
     Args:
         model: a single network, in evaluation mode afterwards.
-        count: number of drawn fields on which F1 is measured.
+        count: number of drawn fields on which F1 is measured; of sequences, which take longer, a third as many.
     """
     model.eval()
-    batch = DrawnFields(count, model.config, CALIBRATION_SEED, model.device).draw(count)
-    logits, moved = model(batch["pixel_values_videos"]).action_unit_logits, batch["action_units"]
+    count = count if model.config.connectivity == "geometric" else count // 3
+    source = drawn_source(count, model.config, CALIBRATION_SEED, model.device)
+    batches = [source.draw(min(500, count - at)) for at in range(0, count, 500)]
+    logits = torch.cat([model(batch["pixel_values_videos"]).action_unit_logits for batch in batches])
+    moved = torch.cat([batch["action_units"] for batch in batches])
     logits, order = logits.sort(0, descending=True)
     hits, calls = moved.gather(0, order).cumsum(0), torch.arange(1, count + 1, device=model.device)[:, None]
     best = (2 * hits / (calls + moved.sum(0))).argmax(0, keepdim=True)

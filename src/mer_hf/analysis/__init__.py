@@ -1,0 +1,1 @@
+"""Long videos in, a folder of results out: `results.analyze` is the way in."""

@@ -1,0 +1,86 @@
+"""Recordings of a corpus, watched: what was found beside what is coded.
+
+a Dataset of recordings -> watch_recordings -> finds, truths, recordings: tables for `evaluation.recordings`
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+from tqdm.auto import tqdm
+
+from mer_hf.analysis.watching import UNWATCHED
+from mer_hf.labels import MEGC2019_3CLASS
+from mer_hf.rcn.decoding_rcn import VideoError, stream_video
+from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
+
+FASTEST = 60.0  # frames a second; of faster recordings every n-th is watched
+LOWEST = 0.2  # score of what is kept, for the recall at other thresholds than the model's
+OTHERS = "others"
+
+
+class WatchedRecordings(NamedTuple):
+    """Tables, as `evaluation.recordings.score_recordings` takes them."""
+
+    found: pd.DataFrame
+    truth: pd.DataFrame
+    recordings: pd.DataFrame
+
+
+def watch_recordings(
+    recordings: Dataset, spot: MicroExpressionSpottingPipeline, progress: bool = False
+) -> WatchedRecordings:
+    """Watch all recordings of a corpus.
+
+    Args:
+        recordings: as `mer_hf.load_recordings` returns.
+        spot: the pipeline that finds events.
+        progress: whether a bar is shown.
+
+    Raises:
+        VideoError: a frame cannot be read.
+    """
+    found, truth, facts = [], [], []
+    for row in tqdm(recordings, desc="recordings", disable=not progress):
+        video, fps, first = row["recording_id"], row["fps"], row["numbers"][0]
+        lowest = min(LOWEST, spot.model.config.threshold)
+        for event in spot.stream(_frames(row), threshold=lowest):
+            if event["kind"] != UNWATCHED:
+                times = {"onset": event["start"], "apex": event["apex"], "offset": event["end"]}
+                numbers = {name: first + round(seconds * fps) for name, seconds in times.items()}
+                said = {"type": event["kind"], "score": event["score"], "predicted": event["label"] or OTHERS}
+                found.append({"video": video, **numbers, **said})
+        coded = [{"video": video, **_interval(event)} for event in row["events"]]
+        truth += coded or [{"video": video, "onset": None, "apex": None, "offset": None, "type": "", "label": ""}]
+        seconds = (row["numbers"][-1] - first + 1) / fps
+        facts.append({"video": video, "subject": row["subject"], "fps": fps, "seconds": seconds})
+    columns = ("video", "onset", "apex", "offset", "type", "score", "predicted")
+    tables = (pd.DataFrame(found, columns=columns), pd.DataFrame(truth), pd.DataFrame(facts))
+    if not any(event["emotion"] for row in recordings.select_columns("events") for event in row["events"]):
+        return WatchedRecordings(tables[0].drop(columns="predicted"), tables[1].drop(columns="label"), tables[2])
+    return WatchedRecordings(*tables)
+
+
+def _interval(event: dict[str, Any]) -> dict[str, Any]:
+    label = MEGC2019_3CLASS.class_of(event["emotion"] or "") or OTHERS
+    return {**{name: event[name] for name in ("onset", "apex", "offset")}, "type": event["kind"], "label": label}
+
+
+def _frames(row: dict[str, Any]) -> Iterator[tuple[np.ndarray, float]]:
+    """Grey frames at the times of their numbers; of fast recordings, as many as show a micro-expression."""
+    step = math.ceil(row["fps"] / FASTEST)
+    chosen = [place for place, number in enumerate(row["numbers"]) if (number - row["numbers"][0]) % step == 0]
+    paths = [row["frames"][place]["path"] for place in chosen]
+    problems: list[str] = []  # gaps of the numbers, which the times show
+    pictures = stream_video(paths, grey=True, problems=problems)
+    try:
+        for place, (frame, _) in zip(chosen, pictures, strict=True):
+            yield frame, (row["numbers"][place] - row["numbers"][0]) / row["fps"]
+    except VideoError as error:
+        raise VideoError(f"{row['recording_id']}: {error}") from error
+
+
+__all__ = ["WatchedRecordings", "watch_recordings"]
