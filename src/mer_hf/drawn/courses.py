@@ -23,14 +23,14 @@ from mer_hf.drawn.fields import (
     LID,
     RELIEF,
     DrawingSettings,
-    _expressions,
-    _face_coordinates,
-    _measured,
-    _noise,
-    _outliers,
-    _oval,
-    _texture,
-    _unit_motion,
+    draw_expressions,
+    edge_texture,
+    face_coordinates,
+    face_oval,
+    measured_motion,
+    smooth_noise,
+    stray_flow,
+    unit_motion,
 )
 from mer_hf.errors import MerHfError
 
@@ -106,17 +106,17 @@ def draw_courses(
         raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
     settings = settings or CourseSettings()
     draws = Draws(count, generator, torch.device(device))
-    label, units = _expressions(draws, settings)
-    across, down = _face_coordinates(draws, size, settings)
+    label, units = draw_expressions(draws, settings)
+    across, down = face_coordinates(draws, size, settings)
     levels = draw_levels(draws, frames, settings)
     motion = torch.stack(
-        [_unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
+        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
     )
-    seen = torch.where(draws.chance(settings.oval, 1, 1, 1, 1), _oval(across, down)[:, None], 1)
-    texture = _texture(draws, across, down, settings)
-    found = _measured(draws, (motion * seen).flatten(1, 2), texture, across, down, settings)
+    seen = torch.where(draws.chance(settings.oval, 1, 1, 1, 1), face_oval(across, down)[:, None], 1)
+    texture = edge_texture(draws, across, down, settings)
+    found = measured_motion(draws, (motion * seen).flatten(1, 2), texture, across, down, settings)
     half = replace(settings, outliers=settings.outliers / 2)
-    lasting, fleeting = (_outliers(draws, across, down, half) for _ in range(2))
+    lasting, fleeting = (stray_flow(draws, across, down, half) for _ in range(2))
     times = torch.linspace(0, 1, frames, device=draws.device)
     when = (-((times - draws.uniform(0, 1, 1)) / draws.uniform(0.05, 0.3, 1)).square()).exp()
     levels = torch.cat([levels, torch.ones_like(when)[..., None], when[..., None]], 2)
@@ -178,7 +178,7 @@ def _noise_over_time(
     exponents: tuple[float, float],
 ) -> Tensor:
     """Noise of flow, (B, T, 2, H, W): what is wrong with the first frame is in all flows from it."""
-    noise = _noise(draws, size, rms, exponents, 2 * (frames + 1)).unflatten(1, (-1, 2))
+    noise = smooth_noise(draws, size, rms, exponents, 2 * (frames + 1)).unflatten(1, (-1, 2))
     common = settings.shared_noise
     return math.sqrt(common) * noise[:, :1] + math.sqrt(1 - common) * noise[:, 1:]
 

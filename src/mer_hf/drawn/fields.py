@@ -208,15 +208,15 @@ def draw_fields(
         raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same fields everywhere")
     settings = settings or DrawingSettings()
     draws = Draws(count, generator, torch.device(device))
-    label, units = _expressions(draws, settings)
-    across, down = _face_coordinates(draws, size, settings)
-    motion = _unit_motion(draws, units, across, down, settings) + _other_motion(draws, across, down, settings)
-    seen = torch.where(draws.chance(settings.oval, 1, 1, 1), _oval(across, down), 1)
-    texture = _texture(draws, across, down, settings)
-    flow = _measured(draws, motion * seen, texture, across, down, settings)
-    flow = flow + _outliers(draws, across, down, settings)
-    flow = flow + _noise(draws, size, settings.noise, settings.noise_exponent)
-    flow = flow + texture * _noise(draws, size, settings.edge_noise, (0.6, 1.2))
+    label, units = draw_expressions(draws, settings)
+    across, down = face_coordinates(draws, size, settings)
+    motion = unit_motion(draws, units, across, down, settings) + _other_motion(draws, across, down, settings)
+    seen = torch.where(draws.chance(settings.oval, 1, 1, 1), face_oval(across, down), 1)
+    texture = edge_texture(draws, across, down, settings)
+    flow = measured_motion(draws, motion * seen, texture, across, down, settings)
+    flow = flow + stray_flow(draws, across, down, settings)
+    flow = flow + smooth_noise(draws, size, settings.noise, settings.noise_exponent)
+    flow = flow + texture * smooth_noise(draws, size, settings.edge_noise, (0.6, 1.2))
     return Drawn(flow, label, units)
 
 
@@ -238,7 +238,7 @@ def as_published_picture(channels: Tensor) -> Tensor:
 # --- what moves ---
 
 
-def _expressions(draws: Draws, settings: DrawingSettings) -> tuple[Tensor, Tensor]:
+def draw_expressions(draws: Draws, settings: DrawingSettings) -> tuple[Tensor, Tensor]:
     """The class (B,) of each field, -1 at rest, and the intensity of each unit (B, U)."""
     numbers = list(settings.action_units)
     label = draws.choice([1.0] * len(settings.unit_shares))
@@ -256,7 +256,7 @@ def _expressions(draws: Draws, settings: DrawingSettings) -> tuple[Tensor, Tenso
     return label.masked_fill(rests, -1), gain * intensity
 
 
-def _face_coordinates(draws: Draws, size: tuple[int, int], settings: DrawingSettings) -> tuple[Tensor, Tensor]:
+def face_coordinates(draws: Draws, size: tuple[int, int], settings: DrawingSettings) -> tuple[Tensor, Tensor]:
     """Face coordinates x of the columns of each crop, (B, W), and y of its rows, (B, H)."""
     crops = torch.tensor([(*crop.eyes, crop.width, crop.height) for crop in settings.crops], device=draws.device)
     eyes, sides = crops[draws.choice([1.0] * len(crops))].split(2, 1)
@@ -270,7 +270,7 @@ def _face_coordinates(draws: Draws, size: tuple[int, int], settings: DrawingSett
     return along(0, size[1]), along(1, size[0])
 
 
-def _unit_motion(draws: Draws, units: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def unit_motion(draws: Draws, units: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """What the units (B, U) move, (B, 2, H, W)."""
     # a field needs the bumps of the few units that move in it
     most = 1 + max(len(members) for shares in settings.unit_shares.values() for members in shares)
@@ -305,7 +305,7 @@ def _other_motion(draws: Draws, across: Tensor, down: Tensor, settings: DrawingS
     return motion + torch.stack([right + growth * x - turn * y, below + growth * y + turn * x], 1)
 
 
-def _oval(across: Tensor, down: Tensor) -> Tensor:
+def face_oval(across: Tensor, down: Tensor) -> Tensor:
     """1 on the face, 0 off it, (B, 1, H, W)."""
     x, y = across / OVAL[0], (down - CENTRE) / OVAL[1]
     return torch.sigmoid((1 - (x**2)[:, None, :] - (y**2)[:, :, None]) / RIM)[:, None]
@@ -314,14 +314,14 @@ def _oval(across: Tensor, down: Tensor) -> Tensor:
 # --- what optical flow makes of it ---
 
 
-def _texture(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def edge_texture(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """How well each place shows a motion across and one down, (B, 2, H, W): its edges."""
     x, y, dx, dy, sx, sy, _ = both_sides(EDGES).to(draws.device).T
     strength = draws.heavy((1.0, 0.5), len(x))
     return sum_of_bumps(across, down, x, y, strength * dx.abs(), strength * dy, sx, sy)
 
 
-def _measured(
+def measured_motion(
     draws: Draws, motion: Tensor, texture: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings
 ) -> Tensor:
     """What flow finds of a motion: a mean over the surroundings, weighted by the square of texture as in least squares.
@@ -338,7 +338,7 @@ def _measured(
     return coarse + found / (rows @ weight @ columns + draws.heavy(settings.shrinkage, 1, 1, 1))
 
 
-def _outliers(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def stray_flow(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """Where flow goes astray, (B, 2, H, W)."""
     edge_x, edge_y, _, _, edge_sx, edge_sy, _ = both_sides(EDGES).to(draws.device).T
     edge = draws.choice([1.0] * len(edge_x), MOST_OUTLIERS)
@@ -353,7 +353,7 @@ def _outliers(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSetti
     return sum_of_bumps(across, down, x, y, shift * angle.cos(), shift * angle.sin(), sx, sy)
 
 
-def _noise(
+def smooth_noise(
     draws: Draws,
     size: tuple[int, int],
     rms: tuple[float, float],

@@ -25,7 +25,7 @@ from torch import Tensor
 from mer_hf.drawn import portraits
 from mer_hf.drawn.bumps import Draws
 from mer_hf.drawn.courses import CourseSettings, draw_levels, surrounding_motion
-from mer_hf.drawn.fields import CropGeometry, _expressions, _unit_motion, aligned_crop
+from mer_hf.drawn.fields import CropGeometry, aligned_crop, draw_expressions, unit_motion
 from mer_hf.drawn.portraits import draw_portrait, draw_sitter
 from mer_hf.drawn.rendering import random_stream
 from mer_hf.errors import MerHfError
@@ -113,7 +113,7 @@ def draw_images(
         )
     settings = settings or ImageSettings()
     draws, (height, width) = Draws(count, generator, faces.device), (side // FINER for side in faces.shape[1:])
-    label, units = _expressions(draws, settings)
+    label, units = draw_expressions(draws, settings)
     crop = face_crop(height, width)
     shift, scale = draws.normal(settings.face_shift, 2), draws.normal(settings.face_scale, 2).exp()
     across, down = (
@@ -123,7 +123,7 @@ def draw_images(
         )
     )
     motion = torch.stack(
-        [_unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
+        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
     )
     levels = draw_levels(draws, frames, settings)
     moved = (levels @ motion.flatten(2)).unflatten(2, motion.shape[2:])
