@@ -5,6 +5,7 @@
     python scripts/benchmark.py jitter
     python scripts/benchmark.py loso
     python scripts/benchmark.py spot
+    python scripts/benchmark.py gpu
 
 Machines differ and are busy with other things: what is compared runs in turns, again and again, and medians are
 printed; a ratio of two lines of one run says more than either.
@@ -37,12 +38,14 @@ from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, load
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.drawn.videos import RenderedVideo
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.temporal_rcn import TemporalJitter, apply_operator
-from mer_hf.training.clips import prepare
-from mer_hf.training.recipe import has_bf16
-from mer_hf.training.trainer import many_small_steps
+from mer_hf.training.batched import Together
+from mer_hf.training.batches import DrawnFields
+from mer_hf.training.clips import load_clips, prepare
+from mer_hf.training.plan import make_plan
+from mer_hf.training.recipe import has_bf16, read_recipe
+from mer_hf.training.trainer import begin, many_small_steps
 
 WIDTH, HEIGHT, FPS, CLIP = 640, 480, 200, 70  # a recording of CASME II
 
@@ -263,34 +266,170 @@ def benchmark_jitter(rounds: int) -> None:
     print(f"  {'jitter as a part of that':42} {ours / (8 * step):8.2%}")
 
 
+def write_flow(folder: str, subjects: int, clips: int, size: int) -> None:
+    """A saved dataset of flow pictures of noise, of which each subject has at least one, labelled as MEGC 2019 is."""
+    rng = np.random.default_rng(0)
+    names = np.sort(np.concatenate([np.arange(subjects), rng.integers(subjects, size=clips - subjects)]))
+    columns = {
+        "subject": [f"s{name}" for name in names],
+        "label": rng.choice(3, clips, p=[0.57, 0.25, 0.18]),
+        "flow": rng.normal(size=(clips, 3, size, size)).astype(np.float32),
+    }
+    features = {
+        "subject": Value("string"),
+        "label": ClassLabel(names=["negative", "positive", "surprise"]),
+        "flow": Array3D((3, size, size), "float32"),
+    }
+    with contextlib.redirect_stdout(sys.stderr):
+        Dataset.from_dict(columns, Features(features)).save_to_disk(folder)
+
+
+def run_recipe(launcher: list[str], recipe: str, *options: str) -> float:
+    """Train by a recipe of this repository; the seconds that the run itself counts."""
+    scripts = Path(__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*launcher, str(scripts / "train.py"), str(scripts / "recipes" / recipe), *options]
+        command += ["--output-dir", f"{folder}/run"]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+        return json.loads(Path(f"{folder}/run/results.json").read_text())["wall_time_s"]
+
+
 def benchmark_loso(rounds: int) -> None:
     """Leave one subject out: 68 subjects, 442 flow pictures of 28 x 28 x 3, 60 epochs, two processes of one thread."""
     del rounds  # it runs once
-    rng = np.random.default_rng(0)
-    names = ["negative", "positive", "surprise"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     with tempfile.TemporaryDirectory() as folder:
-        subjects = np.sort(np.concatenate([np.arange(68), rng.integers(68, size=442 - 68)]))
-        columns = {
-            "subject": [f"s{subject}" for subject in subjects],
-            "label": rng.choice(3, 442, p=[0.57, 0.25, 0.18]),  # about as the composite of MEGC 2019
-            "flow": rng.normal(size=(442, 3, 28, 28)).astype(np.float32),
-        }
-        features = {
-            "subject": Value("string"),
-            "label": ClassLabel(names=names),
-            "flow": Array3D((3, 28, 28), "float32"),
-        }
-        with contextlib.redirect_stdout(sys.stderr):
-            Dataset.from_dict(columns, Features(features)).save_to_disk(f"{folder}/clips")
-        scripts = Path(__file__).parent  # two processes of one thread each: a launcher is what is measured
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-        recipe = [str(scripts / "train.py"), str(scripts / "recipes" / "rcn-best.yaml"), "--dataset", f"{folder}/clips"]
-        command = [*launch, *recipe, "--output-dir", f"{folder}/run"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
-        results = json.loads(Path(f"{folder}/run/results.json").read_text())
+        write_flow(f"{folder}/clips", subjects=68, clips=442, size=28)
+        seconds = run_recipe(launcher, "rcn-best.yaml", "--dataset", f"{folder}/clips")
     images = 60 * 442 * 68  # the 67 / 68 of 68 folds, and once all
-    seconds = results["wall_time_s"]
     print(f"68 folds of 60 epochs, and the model of all clips: {seconds:.0f} s, {images / seconds:.0f} images a second")
+
+
+# --- what only an accelerator can show ---
+
+
+def benchmark_gpu(rounds: int) -> None:
+    """All that an accelerator is for, beside the plain way and the ceilings of the machine; under ten minutes."""
+    if not torch.cuda.is_available():
+        sys.exit("benchmark.py gpu needs a CUDA device, and torch sees none")
+    device = torch.device("cuda")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print_ceilings(device)
+    folds_of_noise(device, epochs=60)
+    for preset in ("rcn", "rcn-a"):
+        training_rates(preset, device, epochs=4)
+    jitter_and_drawing(device, rounds)
+    run_recipe([sys.executable], "default.yaml")  # renders the corpus, which is kept
+    print(f"main job of the README, clips rendered before  {run_recipe([sys.executable], 'default.yaml'):8.1f} s")
+
+
+def seconds_on(device: torch.device, run: Callable[[], object], rounds: int = 5) -> float:
+    """The median seconds of a run with what it starts on a device, after a first one to warm up."""
+    seconds = []
+    for _ in range(rounds + 1):
+        wait_for(device)
+        started = time.perf_counter()
+        run()
+        wait_for(device)
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds[1:])
+
+
+def wait_for(device: torch.device) -> None:
+    """Until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def print_ceilings(device: torch.device, side: int = 8192) -> None:
+    """What the machine can do at most: products of matrices in bf16 and fp32, copies of memory, launches of kernels."""
+    for dtype in (torch.bfloat16, torch.float32):
+        matrix = torch.randn(side, side, device=device, dtype=dtype)
+        seconds = seconds_on(device, lambda matrix=matrix: matrix @ matrix)
+        print(f"  {dtype!s:42} {2 * side**3 / seconds / 1e12:8.1f} TFLOP/s")
+    memory = torch.empty(2**26, device=device)
+    seconds = seconds_on(device, memory.clone)
+    print(f"  {'copy of memory, read and written':42} {2 * memory.nbytes / seconds / 1e9:8.0f} GB/s")
+    tiny = torch.zeros(1, device=device)
+    seconds = seconds_on(device, lambda: [tiny.add_(1) for _ in range(1000)])
+    print(f"  {'launch of a kernel':42} {seconds * 1e3:8.1f} us")
+
+
+def folds_of_noise(device: torch.device, epochs: int) -> None:
+    """LOSO of 68 folds, with evaluation and files, of one seed and of five, and by a textbook module in fp32."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_flow(f"{folder}/clips", subjects=68, clips=442, size=28)
+        options = ["--dataset", f"{folder}/clips", "--num-train-epochs", str(epochs)]
+        for seeds in (1, 5):
+            given = [*options, "--seeds", str(seeds), "--average-seeds", str(seeds > 1)]
+            seconds = run_recipe([sys.executable], "rcn-best.yaml", *given)
+            print(f"68 folds x {epochs} epochs, {seeds} seeds, and the model of all {seconds:8.1f} s")
+    clips, labels = torch.randn(64, 3, 28, 28, device=device), torch.randint(3, (64,), device=device)
+    step = plain_step(PlainRcn(attention=False).to(device), clips, labels)
+    seconds = seconds_on(device, lambda: [step() for _ in range(70)]) / 70
+    print(
+        f"  a textbook module, one fold after the other, of one seed, from its step {68 * epochs * 7 * seconds:8.1f} s"
+    )
+
+
+def plain_step(module: nn.Module, clips: torch.Tensor, labels: torch.Tensor) -> Callable[[], None]:
+    """A training step as a textbook writes it."""
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-9)
+
+    def step() -> None:
+        module.train()
+        F.cross_entropy(module(clips), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def training_rates(preset: str, device: torch.device, epochs: int) -> None:
+    """One network at 60 x 60 x 3 and batch 64, images a second: ours, less what begins a training, and plain."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_flow(f"{folder}/clips", subjects=2, clips=2048, size=60)
+        dataset = datasets.load_from_disk(f"{folder}/clips")
+        seconds = []
+        for count in (1, 1 + epochs):
+            options = {"preset": preset, "num_train_epochs": count, "per_device_train_batch_size": 64}
+            recipe, arguments = read_recipe(None, output_dir=folder, use_cpu=device.type == "cpu", **options)
+            plan = make_plan(recipe, arguments, dataset)
+            clips = load_clips(plan.dataset, plan.processor)
+            together = Together([begin(plan, clips, 1)])
+            wait_for(device)
+            started = time.perf_counter()
+            together.train()
+            wait_for(device)
+            seconds.append(time.perf_counter() - started)
+    ours = epochs * 2048 / (seconds[1] - seconds[0])
+    clips, labels = torch.randn(64, 3, 60, 60, device=device), torch.randint(3, (64,), device=device)
+    plain = 64 / seconds_on(device, plain_step(PlainRcn(attention=preset == "rcn-a").to(device), clips, labels), 50)
+    print(f"training {preset} at batch 64, images a second {ours:8.0f}   plain {plain:8.0f}   x {ours / plain:.2f}")
+
+
+def jitter_and_drawing(device: torch.device, rounds: int) -> None:
+    """64 clips jittered to 30 frames as a part of a mer-rcnn step of them, and fields drawn a second."""
+    lengths = torch.randint(60, 101, (64,), device=device)
+    frames = torch.randint(256, (64, 100, 64 * 48), dtype=torch.uint8, device=device)
+    jitter, draws = TemporalJitter(), torch.Generator().manual_seed(0)
+    jittered = seconds_on(device, lambda: apply_operator(jitter(lengths, 30, draws, 100), frames), rounds)
+    config = RcnConfig.preset("mer-rcnn", num_labels=3, num_pixels=64 * 48 // 4)
+    model = RcnForVideoClassification(config).to(device).to(memory_format=torch.channels_last)
+    pixels, labels = torch.rand(64, 30, 1, 64, 48, device=device), torch.randint(3, (64,), device=device)
+
+    def step() -> None:
+        with torch.autocast(device.type, torch.bfloat16, enabled=has_bf16(device)):
+            model(pixels, labels=labels).loss.backward()
+        model.zero_grad()
+
+    step_seconds = seconds_on(device, step, rounds)
+    print(f"jitter of 64 clips to 30 frames {jittered * 1e3:8.2f} ms, {jittered / step_seconds:.1%} of a mer-rcnn step")
+    config = RcnConfig.preset("rcn", num_labels=3, image_size=[28, 28])
+    for count in (256, 8192):
+        fields, indices = DrawnFields(count, config, 0, device), [0] * count
+        seconds = seconds_on(device, lambda f=fields, i=indices: [f.__getitems__(i) for _ in range(32)]) / 32
+        print(f"drawing of fields, {count} a batch, a second {count / seconds:8.0f}")
 
 
 def benchmark_spot(rounds: int) -> None:
@@ -300,7 +439,7 @@ def benchmark_spot(rounds: int) -> None:
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    register()
+    imported = resident_megabytes()
     spot = pipeline("micro-expression-spotting")
     with tempfile.TemporaryDirectory() as folder:
         path, seconds = Path(folder) / "long.mp4", 15.0
@@ -334,7 +473,11 @@ def benchmark_spot(rounds: int) -> None:
                 late.append(now - event["end"])
         if late:
             print(f"latency of {len(late)} events: median {statistics.median(late):.2f} s, at most {max(late):.2f} s")
-        print(f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB")
+        kept = sum(frame.nbytes for frame in frames) / 1e6
+        print(
+            f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB; of that "
+            f"{imported:.0f} MB were there after the imports, and {kept:.0f} MB are the frames that go round"
+        )
 
 
 def resident_megabytes() -> float:
@@ -346,12 +489,13 @@ def resident_megabytes() -> float:
 def main() -> None:
     """Read the command line and run one benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("prepare", "train", "jitter", "loso", "spot"))
+    parser.add_argument("what", choices=("prepare", "train", "jitter", "loso", "spot", "gpu"))
     parser.add_argument("--rounds", type=int, default=12, help="how often each contestant runs (default: %(default)s)")
     arguments = parser.parse_args()
     print(f"{os.cpu_count()} cores, OpenCV {cv2.__version__}, {cv2.getNumThreads()} threads")
     benchmarks = {"prepare": benchmark_prepare, "train": benchmark_train}
     benchmarks |= {"jitter": benchmark_jitter, "loso": benchmark_loso, "spot": benchmark_spot}
+    benchmarks |= {"gpu": benchmark_gpu}
     benchmarks[arguments.what](arguments.rounds)
 
 

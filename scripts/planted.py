@@ -21,7 +21,6 @@ from transformers import pipeline
 
 from mer_hf.action_units import UNITS_IN_LONG_VIDEO, damaged_table, displacement
 from mer_hf.drawn.sequences import LOWER_SETS, UPPER_SETS
-from mer_hf.hub.spotting import register
 from mer_hf.metrics import interval_iou
 from mer_hf.rcn.decoding_rcn import stream_video
 from mer_hf.rcn.tracking_rcn import FaceTracker
@@ -143,7 +142,6 @@ def main() -> None:
     parser.add_argument("--threshold", type=float, help="least score of an event (default: the model's)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    register()
     given = {"model": arguments.model} if arguments.model else {}
     spot = pipeline("micro-expression-spotting", classifier=None, **given)
     table, _ = damaged_table(np.random.default_rng(arguments.seed), table=UNITS_IN_LONG_VIDEO)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from transformers import pipeline
 
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
@@ -63,7 +62,6 @@ def encoded():
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
     """The folder of a small network that finds an event wherever its apex output has a peak."""
-    register()
     torch.manual_seed(0)
     config = RcnSpottingConfig(backbone_kwargs={"width": 6}, moment_size=5, hidden_size=7, threshold=0.0)
     folder = tmp_path_factory.mktemp("network")

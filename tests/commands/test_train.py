@@ -74,8 +74,8 @@ def test_a_saved_dataset_trains_from_the_command_and_its_model_opens_as_a_pipeli
 
 
 def test_the_saved_model_is_the_one_trained_on_all_clips_with_its_processor(make_clips, tmp_path, monkeypatch, video):
-    trained, real = [], runs.train_one
-    monkeypatch.setattr(runs, "train_one", lambda *args: trained.append(real(*args)) or trained[-1])
+    trained, real = [], runs.train_all
+    monkeypatch.setattr(runs, "train_all", lambda *args: trained.extend(real(*args)) or trained)
     make_clips("frames").save_to_disk(tmp_path / "clips")
     argv = argv_of(tmp_path / "out", dataset=tmp_path / "clips", protocol="none", **APPEARANCE)
     assert main(["train", *argv]) == 0

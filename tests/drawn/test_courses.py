@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mer_hf.drawn.bumps import Draws
 from mer_hf.drawn.courses import CourseSettings, draw_courses, draw_levels, ease
-from mer_hf.drawn.fields import _Draws, aligned_crop, held_back_settings
+from mer_hf.drawn.fields import aligned_crop, held_back_settings
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.motion_rcn import flow_sequence
@@ -39,8 +40,8 @@ def test_a_quiet_course_is_one_field_that_rises_and_falls():
 def test_levels_are_those_of_the_times_of_the_frames():
     """The expression's course, a second time, of one sequence at a time."""
     settings = CourseSettings(coding_error=NONE, careless=1.0)
-    levels = draw_levels(_Draws(30, generator(3), torch.device("cpu")), 7, settings)[..., 0]
-    draws = _Draws(30, generator(3), torch.device("cpu"))
+    levels = draw_levels(Draws(30, generator(3), torch.device("cpu")), 7, settings)[..., 0]
+    draws = Draws(30, generator(3), torch.device("cpu"))
     duration, off = draws.uniform(*settings.duration, 1), draws.uniform(-0.1, 0.1, 2)
     draws.normal(1, 2), draws.chance(1.0, 1)
     rise, exponent = draws.uniform(*settings.rise, 1) * duration, draws.uniform(*settings.time_exponent, 1)

@@ -125,7 +125,7 @@ def test_an_expression_moves_the_part_of_the_face_that_it_is_said_to_move():
 
 
 def test_speech_moves_the_mouth_and_is_marked():
-    settings = dataclasses.replace(STILL, speakers=1.0, accenting=0.0, without=1.0)
+    settings = dataclasses.replace(STILL, speakers=1.0, lively=0.0, without=1.0)
     drawn = draw(16, settings=settings)
     speaks = drawn.targets[..., TARGETS.index("speech")] > 0
     energy = drawn.motion.square().sum(2)
@@ -177,3 +177,23 @@ def test_nothing_to_draw_is_refused():
         draw(0)
     with pytest.raises(MerHfError, match="nothing to draw"):
         draw(1, seconds=1.0)
+
+
+def test_only_lively_speakers_accent_with_their_brows():
+    """What moves above the eyes while nothing but a mouth speaks."""
+    settings = dataclasses.replace(STILL, speakers=1.0, without=1.0, lively=0.0)
+    above = PLACES[1, :, 0] < -0.1
+    calm, lively = (
+        draw(16, settings=one).motion[..., above, :].abs().amax((1, 2, 3, 4))
+        for one in (settings, dataclasses.replace(settings, lively=1.0))
+    )
+    assert calm.median() < 0.001 and lively.median() > 0.008
+
+
+def test_the_head_of_a_lively_speaker_moves_more_than_that_of_a_silent_one():
+    settings = dataclasses.replace(STILL, without=1.0, head_speed=(0.1, 0.1), speech_reach=NOTHING)
+    silent, lively = (
+        draw(32, settings=one).motion.mean((3, 4)).norm(dim=2).mean()
+        for one in (settings, dataclasses.replace(settings, speakers=1.0, lively=1.0))
+    )
+    assert 1.6 < lively / silent < 4

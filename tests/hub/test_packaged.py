@@ -63,6 +63,21 @@ def test_its_card_is_the_one_that_its_results_give(tmp_path):
     assert write_card(folder).read_text() == (DEFAULT_MODEL / "README.md").read_text()
 
 
+def test_the_sequence_model_is_small_and_has_the_card_that_its_results_give(tmp_path):
+    folder = Path(shutil.copytree(PACKAGED["default-sequence"], tmp_path / "model"))
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2**20
+    card = (folder / "README.md").read_text()
+    assert write_card(folder).read_text() == card
+    assert "sequence: optical flow from the onset to each of 8 frames, 28 x 28 pixels" in card
+
+
+def test_the_sequence_model_names_what_rendered_faces_show_and_sees_no_apex():
+    classify = pipeline(TASK, model=str(PACKAGED["default-sequence"]), device="cpu", fps=100.0)
+    assert classify.model.config.connectivity == "sequence"
+    right = [classify(clip_of(subject, shown).frames)[0]["label"] == shown for subject in (62, 63) for shown in CLASSES]
+    assert sum(right) >= 5
+
+
 @pytest.mark.slow
 def test_it_scores_on_drawn_motion_what_its_results_say():
     model = RcnForVideoClassification.from_pretrained(DEFAULT_MODEL).eval()

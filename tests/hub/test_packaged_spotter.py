@@ -10,7 +10,6 @@ from transformers import pipeline
 
 from mer_hf.drawn.videos import RenderedVideo
 from mer_hf.hub.packaged import SPOTTER
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
 from mer_hf.training.spotting import score_watched, watch_drawn
@@ -42,7 +41,6 @@ def test_it_finds_in_drawn_sequences_what_its_results_say():
 
 @pytest.mark.slow
 def test_expressions_of_a_rendered_video_are_found_through_the_whole_chain():
-    register()
     spot = pipeline("micro-expression-spotting")
     hits = truths = false = 0
     for subject in (200, 203):
@@ -58,7 +56,6 @@ def test_expressions_of_a_rendered_video_are_found_through_the_whole_chain():
 
 @pytest.mark.slow
 def test_a_still_picture_with_noise_flicker_and_re_encoding_has_no_event():
-    register()
     spot = pipeline("micro-expression-spotting", classifier=None)
     (file,) = (file for file in files("scikit-image") if file.name == "astronaut.png")
     picture = cv2.cvtColor(load_video([file.locate()]).frames[0], cv2.COLOR_RGB2GRAY)

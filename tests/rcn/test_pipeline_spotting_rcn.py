@@ -13,7 +13,6 @@ import torch
 from transformers import pipeline
 
 from mer_hf.errors import MerHfError
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.decoding_rcn import VideoError, load_video
 from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
@@ -34,7 +33,6 @@ def portrait():
 @pytest.fixture(scope="module")
 def spot():
     """A network that says what chance gave it, but no event: its score never reaches the threshold."""
-    register()
     torch.manual_seed(0)
     config = RcnSpottingConfig(backbone_kwargs={"width": 6}, moment_size=5, hidden_size=7, threshold=1.0)
     return pipeline("micro-expression-spotting", model=RcnForSpotting(config).eval(), classifier=None)
@@ -292,7 +290,6 @@ def test_options_out_of_range_are_refused(spot, portrait):
 
 
 def test_a_network_that_names_clips_is_refused():
-    register()
     from mer_hf.rcn.configuration_rcn import RcnConfig
     from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 

@@ -7,7 +7,6 @@ from huggingface_hub.errors import StrictDataclassClassValidationError
 from transformers import AutoConfig, AutoModel
 
 from mer_hf.errors import MerHfError
-from mer_hf.hub.spotting import register_config, register_model
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.motion_rcn import ResidualMotion
 from mer_hf.rcn.spotting_rcn import OUTPUTS, RcnForSpotting, moment_input, spotting_loss
@@ -148,8 +147,6 @@ def test_rare_targets_weigh_more():
 
 
 def test_a_saved_network_says_the_same(model, motion, tmp_path):
-    register_config()
-    register_model()
     model.save_pretrained(tmp_path)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), RcnSpottingConfig)
     loaded = AutoModel.from_pretrained(tmp_path)

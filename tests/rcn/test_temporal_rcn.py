@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mer_hf.rcn import temporal_rcn
 from mer_hf.rcn.temporal_rcn import (
     DROP_RATIOS,
     KERNELS,
@@ -214,6 +215,18 @@ def test_a_jittered_batch_is_its_variants_one_by_one():
         alone = resize_operator(torch.ones(1, int(kept.sum()), dtype=torch.bool), 8, [kernel])[0]
         torch.testing.assert_close(row[:, kept], alone)
         assert not row[:, ~kept].any()
+
+
+def test_devices_that_wait_for_no_lookup_have_the_same_weights(monkeypatch):
+    lengths = torch.tensor([1, 2, 7, 30, 31, 90, 4, 64])
+    keep = TemporalJitter().kept_frames(lengths, torch.Generator().manual_seed(0))
+    for turn in range(8):
+        kernels = [KERNELS[(turn + clip) % 8] for clip in range(8)]
+        for num_frames in (1, 9, 30):
+            looked_up = resize_operator(keep, num_frames, kernels)
+            with monkeypatch.context() as patched:
+                patched.setattr(temporal_rcn, "_weights_inside", temporal_rcn._weights_everywhere)
+                assert torch.equal(resize_operator(keep, num_frames, kernels), looked_up)
 
 
 def test_jitter_repeats_from_its_seed_and_varies_within_it():

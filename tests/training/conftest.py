@@ -20,13 +20,14 @@ def one_thread():
 def trained(monkeypatch):
     """The trainings of a run: what came out of each, and the clips that it was given."""
     trainings = []
-    real = runs.train_one
+    real = runs.train_all
 
-    def train(plan, clips, *args):
-        trainings.append((real(plan, clips, *args), clips))
-        return trainings[-1][0]
+    def train_all(plan, given, size):
+        for trained, training in zip(real(plan, given, size), given, strict=True):
+            trainings.append((trained, training.clips))
+            yield trained
 
-    monkeypatch.setattr(runs, "train_one", train)
+    monkeypatch.setattr(runs, "train_all", train_all)
     return trainings
 
 

@@ -10,6 +10,7 @@ from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fiel
 from mer_hf.drawn.images import ImageSettings, draw_images
 from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
 from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, collate
+from mer_hf.training import batches
 from mer_hf.training.batches import REST, DrawnClips, DrawnFields, JointClips, Packed, ResidentClips, drawn_source
 from mer_hf.training.clips import load_clips
 from mer_hf.training.plan import drawn_config
@@ -153,3 +154,16 @@ def test_a_joint_batch_has_clips_of_unknown_units_and_fields_of_known_ones(make_
 def test_a_plan_of_joint_training_is_of_geometric_models_and_their_classes(make_clips, tmp_path):
     plan = plan_of(tmp_path, make_clips("flow"), drawn_per_clip=2)
     assert list(plan.config.action_units) == list(ACTION_UNITS)
+
+
+def test_batches_out_of_a_block_are_its_fields_each_once_and_half_of_them_published(tmp_path, monkeypatch):
+    monkeypatch.setattr(batches, "BLOCK", 20)
+    config = drawn_config(recipe_of(tmp_path, **DRAWN)[0])
+    fields, twin = (DrawnFields(100, config, 3, CPU) for _ in range(2))
+    whole = [row.numpy().tobytes() for row in twin.draw(24)["pixel_values_videos"]]
+    fields.device = torch.device("cuda")
+    monkeypatch.setattr(fields, "draw", lambda count: DrawnFields(100, config, 3, CPU).draw(count))
+    given = [fields.next_batch(8)["pixel_values_videos"] for _ in range(3)]
+    numbers = [[whole.index(row.numpy().tobytes()) for row in batch] for batch in given]
+    assert sorted(number for batch in numbers for number in batch) == list(range(24))
+    assert [sum(number < 12 for number in batch) for batch in numbers] == [4, 4, 4]

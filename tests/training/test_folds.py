@@ -11,7 +11,7 @@ from filelock import FileLock
 from mer_hf.errors import MerHfError
 from mer_hf.files import write_atomically
 from mer_hf.protocols import Fold, balanced_k_fold
-from mer_hf.training.folds import Job, folds_of, shared_out
+from mer_hf.training.folds import Job, dealt, folds_of, unfinished
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import ALONE, Share
 from tiny import CLASSES, recipe_of
@@ -178,18 +178,46 @@ def test_something_else_in_the_place_of_a_lock_is_named(tmp_path):
         pass
 
 
+class Others(Share):
+    """One of several processes, of which the others have kept these jobs on disks of their own."""
+
+    elsewhere = ()
+
+    def gather(self, value):
+        others = [[name in kept for name in "abcde"] for kept in self.elsewhere]
+        return [*others[: self.rank], value, *others[self.rank :]]
+
+
 @pytest.mark.parametrize("processes", [1, 2, 3, 7])
-def test_jobs_are_dealt_out_and_each_process_goes_through_all_of_them(tmp_path, processes):
+def test_jobs_are_dealt_out_each_to_one_process(tmp_path, processes):
     jobs = [job_of(tmp_path, name) for name in "abcde"]
-    dealt = []
-    for rank in range(processes):
-        given = list(shared_out(jobs, Share(rank, processes)))
-        once = [job for job, wait in given if not wait]
-        assert sorted(job.fold.name for job in once) == list("abcde")
-        assert [job for job, wait in given if wait] == (jobs if rank == 0 else [])
-        dealt += once[: len(jobs[rank::processes])]
-    assert sorted(job.fold.name for job in dealt) == list("abcde"), "no two begin with the same"
-    assert list(shared_out([], ALONE)) == []
+    hands = [dealt(jobs, Share(rank, processes)) for rank in range(processes)]
+    assert sorted(job.fold.name for hand in hands for job in hand) == list("abcde")
+    assert max(map(len, hands)) - min(map(len, hands)) <= 1
+    assert dealt([], ALONE) == []
+
+
+def test_what_any_process_has_kept_is_not_dealt_out_again(tmp_path, monkeypatch):
+    jobs = [job_of(tmp_path, name) for name in "abcde"]
+    jobs[0].folder.mkdir(parents=True)
+    jobs[0].keep(table_of(), [])
+    monkeypatch.setattr(Others, "elsewhere", ("d",))
+    assert [job.fold.name for job in dealt(jobs, Others(0, 2))] == ["b", "e"]
+    assert [job.fold.name for job in dealt(jobs, Others(1, 2))] == ["c"]
+
+
+def test_jobs_that_are_to_be_done_come_in_chunks_that_are_held(tmp_path):
+    jobs = [job_of(tmp_path, name) for name in "abcde"]
+    jobs[1].folder.mkdir(parents=True)
+    jobs[1].keep(table_of(), [])
+    seen = []
+    with FileLock(tmp_path / "folds" / "a" / "seed-42.lock"):
+        for chunk in unfinished(jobs, 2):
+            seen.append([job.fold.name for job in chunk])
+            for job in jobs[1:]:
+                with job.held(wait=False) as free:
+                    assert free == (job not in chunk)
+    assert seen == [["c", "d"], ["e"]]
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):

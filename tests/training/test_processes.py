@@ -1,3 +1,4 @@
+import atexit
 import os
 
 import pytest
@@ -22,6 +23,8 @@ def launched(monkeypatch):
     for name in (*LAUNCHER, "CUDA_VISIBLE_DEVICES"):  # so that they are as before in the end
         monkeypatch.setenv(name, LAUNCHER.get(name, ""))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *args, **kwargs: None)  # nobody else comes
+    monkeypatch.setattr(atexit, "register", lambda *args: None)
     threads = torch.get_num_threads()
     take_share.cache_clear()
     yield monkeypatch

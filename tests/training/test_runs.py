@@ -15,6 +15,7 @@ from accelerate import PartialState
 from datasets import Dataset, Features, Value, load_from_disk
 from filelock import FileLock
 from PIL import Image as Picture
+from safetensors.torch import load_file
 from sklearn.metrics import f1_score
 
 from mer_hf.commands import main
@@ -584,16 +585,17 @@ def test_a_second_process_leaves_folds_alone_that_are_being_trained_and_the_resu
     make_clips, tmp_path, trained
 ):
     dataset = make_clips("flow")
-    plan = plan_of(tmp_path / "out", dataset)
+    plan = plan_of(tmp_path / "out", dataset, seeds=2)
     (tmp_path / "out" / "folds" / "s2").mkdir(parents=True)
     with FileLock(tmp_path / "out" / "folds" / "s2" / "seed-42.lock"):
         assert run(plan, Share(1, 2)) is None
-    assert [path.parent.name for path in states(tmp_path / "out")] == ["s1", "s3"]
+    kept = [f"{path.parent.name} {path.stem}" for path in states(tmp_path / "out")]
+    assert kept == ["s1 seed-43", "s3 seed-43"]
     assert len(trained) == 2
     assert not list((tmp_path / "out").glob("*s.*"))
     outcome = run(plan, Share(0, 2))
-    assert len(trained) == 2 + 2
-    assert sorted(outcome.predictions.clip_id) == sorted(dataset["clip_id"])
+    assert len(trained) == 2 + 5
+    assert sorted(outcome.predictions.clip_id) == sorted([*dataset["clip_id"]] * 2)
     assert outcome.results["num_processes"] == 2
 
 
@@ -630,3 +632,81 @@ def test_two_processes_of_a_launcher_share_the_folds_and_predict_what_one_does(f
     assert results_of(output_dir)["num_processes"] == 2
     assert (output_dir / "predictions.csv").read_bytes() == (flow_run / "predictions.csv").read_bytes()
     assert (output_dir / "model" / "config.json").is_file()
+
+
+@pytest.mark.slow
+def test_machines_without_a_common_disk_gather_what_they_found_and_a_killed_one_loses_nothing(
+    flow_run, flow_recipe, tmp_path
+):
+    """The second process is killed at its second fold, and the launcher starts both again."""
+    program = tmp_path / "apart.py"
+    program.write_text(
+        "import os, pathlib, runpy, signal, sys\n"
+        "from mer_hf.training import runs\n"
+        "rank, attempt = os.environ['RANK'], os.environ['TORCHELASTIC_RESTART_COUNT']\n"
+        f"log, real = pathlib.Path({str(tmp_path)!r}, f'log-{{rank}}-{{attempt}}'), runs.keep_test\n"
+        "def keep_test(plan, clips, job, trained):\n"
+        "    if rank == '1' and attempt == '0' and log.exists():\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    real(plan, clips, job, trained)\n"
+        "    with log.open('a') as file:\n"
+        "        print(job.path.relative_to(plan.output_dir), file=file)\n"
+        "runs.keep_test = keep_test\n"
+        f"sys.argv += ['--output_dir', os.path.join({str(tmp_path)!r}, 'machine-' + rank)]\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "--max-restarts", "1", program, str(flow_recipe)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    logs = {path.name: path.read_text().split() for path in tmp_path.glob("log-*")}
+    assert len(logs["log-1-0"]) == 1
+    done_files = [name for names in logs.values() for name in names]
+    assert len(done_files) == len(set(done_files)) == 6, "nothing that was finished is trained again"
+    first, second = tmp_path / "machine-0", tmp_path / "machine-1"
+    assert len(states(first)) == len(states(second)) == 6
+    assert results_of(first)["num_processes"] == 2
+    assert (first / "predictions.csv").read_bytes() == (flow_run / "predictions.csv").read_bytes()
+    assert not (second / "results.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drawn", [False, True], ids=["clips", "drawn motion"])
+def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches(flow_folder, tmp_path, drawn):
+    program = tmp_path / "one_model.py"
+    program.write_text(
+        "import json, os, pathlib, runpy, sys\n"
+        "rank, folder = os.environ.get('RANK', 'alone'), pathlib.Path(sys.argv.pop(1))\n"
+        "from mer_hf.training import runs\n"
+        "def finish_tracking(trained, scores):\n"
+        "    world = trained.trainer.args.world_size\n"
+        "    (folder / f'curve-{rank}.json').write_text(json.dumps([world, trained.curve]))\n"
+        "runs.finish_tracking = finish_tracking\n"
+        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+    )
+    still = {"width": 4, "drop_rate": 0.0}  # each process drops other places
+    options = {**OPTIONS, "protocol": "none", "num_train_epochs": 2, "bf16": False, "adam_epsilon": 1e-3}
+    options |= {"model": {**OPTIONS["model"], "backbone_kwargs": still, "dropout": 0.0, "logit_adjustment": 0.5}}
+    options |= {"dataset": str(flow_folder), "per_device_train_batch_size": 8}
+    if drawn:
+        options |= {"dataset": "action-units", "drawn_fields": 20, "processor": {}}
+        options["model"].pop("logit_adjustment")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    states_of = []
+    for start, batch in (([sys.executable], 8), (launcher, 4)):
+        given = {**options, "per_device_train_batch_size": batch, "output_dir": str(tmp_path / f"out-{batch}")}
+        recipe = tmp_path / f"recipe-{batch}.yaml"
+        recipe.write_text(json.dumps(given))
+        command = [*start, str(program), str(tmp_path), str(recipe)]
+        done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
+        assert done.returncode == 0, done.stderr
+        states_of.append(load_file(tmp_path / f"out-{batch}" / "model" / "model.safetensors"))
+    (world, curve), *others = (
+        json.loads((tmp_path / f"curve-{rank}.json").read_text()) for rank in ("alone", "0", "1")
+    )
+    assert (world, [each for each, _ in others]) == (1, [2, 2])
+    for _, other in others:
+        for one, two in zip(curve[:-1], other[:-1], strict=True):
+            assert two == pytest.approx(one, rel=1e-3)
+    for name, value in states_of[0].items():
+        torch.testing.assert_close(states_of[1][name], value, atol=2e-5, rtol=2e-4, msg=name)

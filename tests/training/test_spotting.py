@@ -10,7 +10,15 @@ from mer_hf.drawn.sequences import SequenceSettings
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.events_rcn import SpottedEvent
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
-from mer_hf.training.spotting import SpottingRecipe, Watched, score_watched, threshold_at, train_spotter, watch_drawn
+from mer_hf.training.spotting import (
+    SpottingRecipe,
+    Watched,
+    drawn_batches,
+    score_watched,
+    threshold_at,
+    train_spotter,
+    watch_drawn,
+)
 
 TINY = RcnSpottingConfig(
     backbone_kwargs={"width": 8}, moment_size=8, hidden_size=12, offsets=[-4, -2, -1, 0, 1, 2, 4, 8]
@@ -34,7 +42,7 @@ def event(apex, score, length=0.5):
 def trained(steps, seed=0):
     torch.manual_seed(0)
     model = RcnForSpotting(TINY)
-    recipe = SpottingRecipe(steps=steps, batch_size=4, seconds=6.0, learning_rate=1e-2, seed=seed)
+    recipe = SpottingRecipe(steps=steps, batch_size=4, seconds=6.0, learning_rate=1e-2, pieces=1, warm_up=20, seed=seed)
     return model, train_spotter(model, recipe, EASY)
 
 
@@ -45,12 +53,21 @@ def test_training_is_a_function_of_its_seed():
     assert not first.training
 
 
-def test_norms_keep_their_statistics_in_the_second_half():
+def test_pieces_are_those_of_the_whole_sequences_one_after_the_other():
+    recipe = SpottingRecipe(steps=2, batch_size=3, seconds=4.0, pieces=1)
+    whole = drawn_batches(recipe, EASY, torch.device("cpu"))
+    pieces = drawn_batches(dataclasses.replace(recipe, pieces=2), EASY, torch.device("cpu"))
+    for (inputs, targets), (cut, cut_targets) in zip(whole, pieces, strict=True):
+        assert len(cut) == 6 and cut.shape[1] == 50
+        assert torch.equal(inputs[1], torch.cat([cut[2], cut[3]])) and torch.equal(targets[2, 50:], cut_targets[5])
+
+
+def test_norms_keep_their_statistics_after_the_warm_up():
     model = RcnForSpotting(TINY)
     norm, seen = model.layer.recurrent_norm[0], []
     train_spotter(
         model,
-        SpottingRecipe(steps=6, batch_size=2, seconds=2.0),
+        SpottingRecipe(steps=6, batch_size=2, seconds=2.0, warm_up=3),
         EASY,
         report=lambda step, loss: seen.append(norm.running_mean.clone()),
     )

@@ -40,7 +40,6 @@ from mer_hf.files import write_atomically
 from mer_hf.hub.connection import first_line
 from mer_hf.hub.models import model_folder
 from mer_hf.hub.packaged import SPOTTER
-from mer_hf.hub.spotting import register
 from mer_hf.rcn.decoding_rcn import announced_seconds
 from mer_hf.rcn.pipeline_rcn import TASK as CLASSIFICATION
 from mer_hf.rcn.pipeline_rcn import MicroExpressionClassificationPipeline
@@ -424,7 +423,6 @@ def _loaded(task: str, model: str, device: str | None) -> Any:
     Raises:
         AnalysisError: the model cannot be loaded, or is of another task.
     """
-    register()
     spots = task == SPOTTING
     options = {"classifier": _loaded(CLASSIFICATION, DEFAULT, device)} if spots else {}
     folder = str(SPOTTER) if spots and model == DEFAULT else model_folder(model)

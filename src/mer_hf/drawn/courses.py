@@ -16,23 +16,21 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mer_hf.drawn.bumps import Draws, both_sides, sum_of_bumps
 from mer_hf.drawn.fields import (
     CENTRE,
     IRIS,
     LID,
     RELIEF,
     DrawingSettings,
-    _both_sides,
-    _Draws,
-    _expressions,
-    _face_coordinates,
-    _measured,
-    _noise,
-    _outliers,
-    _oval,
-    _sum_of_bumps,
-    _texture,
-    _unit_motion,
+    draw_expressions,
+    edge_texture,
+    face_coordinates,
+    face_oval,
+    measured_motion,
+    smooth_noise,
+    stray_flow,
+    unit_motion,
 )
 from mer_hf.errors import MerHfError
 
@@ -107,18 +105,18 @@ def draw_courses(
     if generator.device.type != "cpu":
         raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
     settings = settings or CourseSettings()
-    draws = _Draws(count, generator, torch.device(device))
-    label, units = _expressions(draws, settings)
-    across, down = _face_coordinates(draws, size, settings)
+    draws = Draws(count, generator, torch.device(device))
+    label, units = draw_expressions(draws, settings)
+    across, down = face_coordinates(draws, size, settings)
     levels = draw_levels(draws, frames, settings)
     motion = torch.stack(
-        [_unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
+        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
     )
-    seen = torch.where(draws.chance(settings.oval, 1, 1, 1, 1), _oval(across, down)[:, None], 1)
-    texture = _texture(draws, across, down, settings)
-    found = _measured(draws, (motion * seen).flatten(1, 2), texture, across, down, settings)
+    seen = torch.where(draws.chance(settings.oval, 1, 1, 1, 1), face_oval(across, down)[:, None], 1)
+    texture = edge_texture(draws, across, down, settings)
+    found = measured_motion(draws, (motion * seen).flatten(1, 2), texture, across, down, settings)
     half = replace(settings, outliers=settings.outliers / 2)
-    lasting, fleeting = (_outliers(draws, across, down, half) for _ in range(2))
+    lasting, fleeting = (stray_flow(draws, across, down, half) for _ in range(2))
     times = torch.linspace(0, 1, frames, device=draws.device)
     when = (-((times - draws.uniform(0, 1, 1)) / draws.uniform(0.05, 0.3, 1)).square()).exp()
     levels = torch.cat([levels, torch.ones_like(when)[..., None], when[..., None]], 2)
@@ -138,7 +136,7 @@ def ease(part: Tensor) -> Tensor:
     return 0.5 - 0.5 * (math.pi * part.clamp(0, 1)).cos()
 
 
-def draw_levels(draws: _Draws, frames: int, settings: CourseSettings) -> Tensor:
+def draw_levels(draws: Draws, frames: int, settings: CourseSettings) -> Tensor:
     """The level of each motion at each frame of a clip, less that at the first: (B, T, 1 + the motions around).
 
     The units, then what `surrounding_motion` gives.
@@ -172,7 +170,7 @@ def draw_levels(draws: _Draws, frames: int, settings: CourseSettings) -> Tensor:
 
 
 def _noise_over_time(
-    draws: _Draws,
+    draws: Draws,
     frames: int,
     size: tuple[int, int],
     settings: CourseSettings,
@@ -180,7 +178,7 @@ def _noise_over_time(
     exponents: tuple[float, float],
 ) -> Tensor:
     """Noise of flow, (B, T, 2, H, W): what is wrong with the first frame is in all flows from it."""
-    noise = _noise(draws, size, rms, exponents, 2 * (frames + 1)).unflatten(1, (-1, 2))
+    noise = smooth_noise(draws, size, rms, exponents, 2 * (frames + 1)).unflatten(1, (-1, 2))
     common = settings.shared_noise
     return math.sqrt(common) * noise[:, :1] + math.sqrt(1 - common) * noise[:, 1:]
 
@@ -190,21 +188,21 @@ def _noise_over_time(
 HEAD_MOTIONS = 6
 
 
-def surrounding_motion(draws: _Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Sequence[Tensor]:
+def surrounding_motion(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Sequence[Tensor]:
     """What else moves, as in `fields` but one at a time, (B, 2, H, W) each: lids; gaze; six motions of the head."""
-    lid_x, lid_y, _, _, lid_sx, lid_sy, _ = _both_sides((LID,)).to(draws.device).T
-    iris_x, iris_y, _, _, iris_sx, iris_sy, _ = _both_sides((IRIS,)).to(draws.device).T
-    mid_x, mid_y, _, _, mid_sx, mid_sy, _ = _both_sides((RELIEF,)).to(draws.device).T
+    lid_x, lid_y, _, _, lid_sx, lid_sy, _ = both_sides((LID,)).to(draws.device).T
+    iris_x, iris_y, _, _, iris_sx, iris_sy, _ = both_sides((IRIS,)).to(draws.device).T
+    mid_x, mid_y, _, _, mid_sx, mid_sy, _ = both_sides((RELIEF,)).to(draws.device).T
     closing = draws.chance(settings.blink, 1) * draws.heavy(settings.blink_reach, 1) * draws.normal(0.15, 2).exp()
-    lids = _sum_of_bumps(across, down, lid_x, lid_y, 0 * closing, closing, lid_sx, lid_sy)
+    lids = sum_of_bumps(across, down, lid_x, lid_y, 0 * closing, closing, lid_sx, lid_sy)
     shift = draws.chance(settings.gaze, 1) * draws.sign(1) * draws.heavy(settings.gaze_shift, 1)
     angle = draws.normal(0.3, 1)  # eyes glance to the side more than up
     dx, dy = ((shift * part).expand(-1, 2) for part in (angle.cos(), angle.sin()))
-    gaze = _sum_of_bumps(across, down, iris_x, iris_y, dx, dy, iris_sx, iris_sy)
+    gaze = sum_of_bumps(across, down, iris_x, iris_y, dx, dy, iris_sx, iris_sy)
 
     x, y = across[:, None, :], down[:, :, None] - CENTRE
     still = torch.zeros_like(x * y)
-    depth = _sum_of_bumps(across, down, mid_x, mid_y, torch.ones_like(shift), torch.ones_like(shift), mid_sx, mid_sy)
+    depth = sum_of_bumps(across, down, mid_x, mid_y, torch.ones_like(shift), torch.ones_like(shift), mid_sx, mid_sy)
     modes = [
         (still + 1, still),
         (still, still + 1),

@@ -9,7 +9,7 @@ the sum of many is one matrix product, and a core draws thousands of fields a se
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mer_hf.action_units import ACTION_UNITS, UNIT_SHARES, ActionUnit, Bump, damaged_table
+from mer_hf.drawn.bumps import Draws, both_sides, sum_of_bumps, unit_table, vary
 from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.errors import MerHfError
 
@@ -206,16 +207,16 @@ def draw_fields(
     if generator.device.type != "cpu":
         raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same fields everywhere")
     settings = settings or DrawingSettings()
-    draws = _Draws(count, generator, torch.device(device))
-    label, units = _expressions(draws, settings)
-    across, down = _face_coordinates(draws, size, settings)
-    motion = _unit_motion(draws, units, across, down, settings) + _other_motion(draws, across, down, settings)
-    seen = torch.where(draws.chance(settings.oval, 1, 1, 1), _oval(across, down), 1)
-    texture = _texture(draws, across, down, settings)
-    flow = _measured(draws, motion * seen, texture, across, down, settings)
-    flow = flow + _outliers(draws, across, down, settings)
-    flow = flow + _noise(draws, size, settings.noise, settings.noise_exponent)
-    flow = flow + texture * _noise(draws, size, settings.edge_noise, (0.6, 1.2))
+    draws = Draws(count, generator, torch.device(device))
+    label, units = draw_expressions(draws, settings)
+    across, down = face_coordinates(draws, size, settings)
+    motion = unit_motion(draws, units, across, down, settings) + _other_motion(draws, across, down, settings)
+    seen = torch.where(draws.chance(settings.oval, 1, 1, 1), face_oval(across, down), 1)
+    texture = edge_texture(draws, across, down, settings)
+    flow = measured_motion(draws, motion * seen, texture, across, down, settings)
+    flow = flow + stray_flow(draws, across, down, settings)
+    flow = flow + smooth_noise(draws, size, settings.noise, settings.noise_exponent)
+    flow = flow + texture * smooth_noise(draws, size, settings.edge_noise, (0.6, 1.2))
     return Drawn(flow, label, units)
 
 
@@ -237,7 +238,7 @@ def as_published_picture(channels: Tensor) -> Tensor:
 # --- what moves ---
 
 
-def _expressions(draws: "_Draws", settings: DrawingSettings) -> tuple[Tensor, Tensor]:
+def draw_expressions(draws: Draws, settings: DrawingSettings) -> tuple[Tensor, Tensor]:
     """The class (B,) of each field, -1 at rest, and the intensity of each unit (B, U)."""
     numbers = list(settings.action_units)
     label = draws.choice([1.0] * len(settings.unit_shares))
@@ -255,7 +256,7 @@ def _expressions(draws: "_Draws", settings: DrawingSettings) -> tuple[Tensor, Te
     return label.masked_fill(rests, -1), gain * intensity
 
 
-def _face_coordinates(draws: "_Draws", size: tuple[int, int], settings: DrawingSettings) -> tuple[Tensor, Tensor]:
+def face_coordinates(draws: Draws, size: tuple[int, int], settings: DrawingSettings) -> tuple[Tensor, Tensor]:
     """Face coordinates x of the columns of each crop, (B, W), and y of its rows, (B, H)."""
     crops = torch.tensor([(*crop.eyes, crop.width, crop.height) for crop in settings.crops], device=draws.device)
     eyes, sides = crops[draws.choice([1.0] * len(crops))].split(2, 1)
@@ -269,27 +270,15 @@ def _face_coordinates(draws: "_Draws", size: tuple[int, int], settings: DrawingS
     return along(0, size[1]), along(1, size[0])
 
 
-def _unit_motion(draws: "_Draws", units: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def unit_motion(draws: Draws, units: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """What the units (B, U) move, (B, 2, H, W)."""
     # a field needs the bumps of the few units that move in it
     most = 1 + max(len(members) for shares in settings.unit_shares.values() for members in shares)
     intensity, moving = units.topk(min(most, units.shape[1]))
-    table = torch.nn.utils.rnn.pad_sequence([_both_sides(unit.bumps) for unit in settings.action_units.values()], True)
-    table[..., 4:6].masked_fill_(table[..., 4:6] == 0, 1)  # the width of what is not there
-    x, y, dx, dy, sx, sy, side = table.to(draws.device)[moving].flatten(1, 2).unbind(2)
-
-    lean = draws.normal(settings.asymmetry / 2, 1)
-    still = draws.chance(settings.one_sided, 1) * draws.sign(1)
-    left, right = lean.exp() * (still != -1), (-lean).exp() * (still != 1)
-    gain = torch.cat([left, (left + right) / 2, right], 1).gather(1, side.long() + 1)
+    bumps = unit_table(settings.action_units).to(draws.device)[moving]  # (B, units, bumps, 7)
     strength = intensity[:, :1].clamp(min=1e-6)
-    gain = gain * (intensity / strength).repeat_interleave(table.shape[1], 1)
-
-    turn = draws.normal(settings.direction_jitter, x.shape[1])
-    cos, sin = gain * turn.cos(), gain * turn.sin()
-    size = draws.uniform(*settings.bump_size, 1)
-    x, y = (axis + draws.normal(settings.place_jitter, x.shape[1]) for axis in (x, y))
-    motion = _sum_of_bumps(across, down, x, y, cos * dx - sin * dy, sin * dx + cos * dy, size * sx, size * sy)
+    gain = (intensity / strength).repeat_interleave(bumps.shape[2], 1)
+    motion = sum_of_bumps(across, down, *vary(draws, bumps.flatten(1, 2), gain, settings))
 
     exponents = torch.tensor(settings.spatial_exponents, device=draws.device)
     exponent = exponents[draws.choice([1.0] * len(exponents), 1, 1, 1)]
@@ -297,16 +286,16 @@ def _unit_motion(draws: "_Draws", units: Tensor, across: Tensor, down: Tensor, s
     return settings.amplitude * strength[..., None, None] * motion * squared ** ((exponent - 1) / 2)
 
 
-def _other_motion(draws: "_Draws", across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def _other_motion(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """What lids, eyes and the head move, (B, 2, H, W)."""
-    x, y, _, _, sx, sy, _ = _both_sides((LID, IRIS, RELIEF)).to(draws.device).T
+    x, y, _, _, sx, sy, _ = both_sides((LID, IRIS, RELIEF)).to(draws.device).T
     lids = draws.chance(settings.blink, 1) * draws.sign(1) * draws.heavy(settings.blink_reach, 1)
     gaze = draws.chance(settings.gaze, 1) * draws.sign(1) * draws.heavy(settings.gaze_shift, 1)
     angle = draws.normal(0.3, 1)  # eyes glance to the side more than up
     relief = (draws.sign(2) * draws.heavy(settings.head_relief, 2)).split(1, 1)
     dx = torch.cat([0 * lids, 0 * lids, gaze * angle.cos(), gaze * angle.cos(), relief[0]], 1)
     dy = torch.cat([lids * draws.normal(0.15, 2).exp(), gaze * angle.sin(), gaze * angle.sin(), relief[1]], 1)
-    motion = _sum_of_bumps(across, down, x, y, dx, dy, sx, sy)
+    motion = sum_of_bumps(across, down, x, y, dx, dy, sx, sy)
 
     right, below, turn, growth = (
         draws.sign(1, 1) * draws.heavy(length, 1, 1)
@@ -316,7 +305,7 @@ def _other_motion(draws: "_Draws", across: Tensor, down: Tensor, settings: Drawi
     return motion + torch.stack([right + growth * x - turn * y, below + growth * y + turn * x], 1)
 
 
-def _oval(across: Tensor, down: Tensor) -> Tensor:
+def face_oval(across: Tensor, down: Tensor) -> Tensor:
     """1 on the face, 0 off it, (B, 1, H, W)."""
     x, y = across / OVAL[0], (down - CENTRE) / OVAL[1]
     return torch.sigmoid((1 - (x**2)[:, None, :] - (y**2)[:, :, None]) / RIM)[:, None]
@@ -325,15 +314,15 @@ def _oval(across: Tensor, down: Tensor) -> Tensor:
 # --- what optical flow makes of it ---
 
 
-def _texture(draws: "_Draws", across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def edge_texture(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """How well each place shows a motion across and one down, (B, 2, H, W): its edges."""
-    x, y, dx, dy, sx, sy, _ = _both_sides(EDGES).to(draws.device).T
+    x, y, dx, dy, sx, sy, _ = both_sides(EDGES).to(draws.device).T
     strength = draws.heavy((1.0, 0.5), len(x))
-    return _sum_of_bumps(across, down, x, y, strength * dx.abs(), strength * dy, sx, sy)
+    return sum_of_bumps(across, down, x, y, strength * dx.abs(), strength * dy, sx, sy)
 
 
-def _measured(
-    draws: "_Draws", motion: Tensor, texture: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings
+def measured_motion(
+    draws: Draws, motion: Tensor, texture: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings
 ) -> Tensor:
     """What flow finds of a motion: a mean over the surroundings, weighted by the square of texture as in least squares.
 
@@ -349,9 +338,9 @@ def _measured(
     return coarse + found / (rows @ weight @ columns + draws.heavy(settings.shrinkage, 1, 1, 1))
 
 
-def _outliers(draws: "_Draws", across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+def stray_flow(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
     """Where flow goes astray, (B, 2, H, W)."""
-    edge_x, edge_y, _, _, edge_sx, edge_sy, _ = _both_sides(EDGES).to(draws.device).T
+    edge_x, edge_y, _, _, edge_sx, edge_sy, _ = both_sides(EDGES).to(draws.device).T
     edge = draws.choice([1.0] * len(edge_x), MOST_OUTLIERS)
     at_edge = draws.chance(0.7, MOST_OUTLIERS)
     x = edge_x[edge] + edge_sx[edge] * draws.normal(1, MOST_OUTLIERS)
@@ -361,11 +350,11 @@ def _outliers(draws: "_Draws", across: Tensor, down: Tensor, settings: DrawingSe
     shift = draws.heavy(settings.outlier_shift, MOST_OUTLIERS) * draws.first(settings.outliers, MOST_OUTLIERS)
     angle = draws.uniform(-math.pi, math.pi, MOST_OUTLIERS)
     sx, sy = (draws.uniform(*settings.outlier_size, MOST_OUTLIERS) for _ in range(2))
-    return _sum_of_bumps(across, down, x, y, shift * angle.cos(), shift * angle.sin(), sx, sy)
+    return sum_of_bumps(across, down, x, y, shift * angle.cos(), shift * angle.sin(), sx, sy)
 
 
-def _noise(
-    draws: "_Draws",
+def smooth_noise(
+    draws: Draws,
     size: tuple[int, int],
     rms: tuple[float, float],
     exponents: tuple[float, float],
@@ -383,74 +372,6 @@ def _noise(
         for pixels in size
     )
     return down @ (spectrum[:, None] * draws.normal(1, channels, WAVES, WAVES)) @ across.T
-
-
-# --- bumps and random numbers ---
-
-
-def _both_sides(bumps: Sequence[Bump]) -> Tensor:
-    """Bumps -> (K, 7): x, y, dx, dy, sx, sy in image directions, and the side: -1 left, 0 midline, 1 right."""
-    return torch.tensor(
-        [
-            (side * bump.x, bump.y, side * bump.dx, bump.dy, bump.sx, bump.sy, side)
-            for bump in bumps
-            for side in ((0,) if bump.mid else (-1, 1))
-        ],
-        dtype=torch.float32,
-    )
-
-
-def _sum_of_bumps(
-    across: Tensor, down: Tensor, x: Tensor, y: Tensor, dx: Tensor, dy: Tensor, sx: Tensor, sy: Tensor
-) -> Tensor:
-    """The field (B, 2, H, W) of bumps, (K,) or (B, K) each, over columns (B, W) and rows (B, H)."""
-    columns, rows = _gaussians(across, x, sx), _gaussians(down, y, sy)
-    rows = torch.cat([rows * dx[..., None], rows * dy[..., None]], 2)
-    return (rows.mT @ columns).unflatten(1, (2, -1))
-
-
-def _gaussians(places: Tensor, centre: Tensor, deviation: Tensor) -> Tensor:
-    """Gaussians (B, K, N) of height 1 at places (B, N)."""
-    precision = math.sqrt(0.5) / deviation[..., None]
-    offset = torch.addcmul(-centre[..., None] * precision, places[:, None], precision)
-    return offset.square_().neg_().exp_()
-
-
-class _Draws:
-    """Random numbers (B, *shape) for B fields, on their device."""
-
-    def __init__(self, count: int, generator: torch.Generator, device: torch.device) -> None:
-        self.count = count
-        self.generator = generator
-        self.device = device
-
-    def uniform(self, least: float, most: float, *shape: int) -> Tensor:
-        return least + (most - least) * torch.rand(self.count, *shape, generator=self.generator).to(self.device)
-
-    def normal(self, deviation: float, *shape: int) -> Tensor:
-        return deviation * torch.randn(self.count, *shape, generator=self.generator).to(self.device)
-
-    def heavy(self, median_and_deviation: tuple[float, float], *shape: int) -> Tensor:
-        """Log-normal numbers."""
-        median, deviation = median_and_deviation
-        return median * self.normal(deviation, *shape).exp()
-
-    def chance(self, probability: float, *shape: int) -> Tensor:
-        return self.uniform(0, 1, *shape) < probability
-
-    def sign(self, *shape: int) -> Tensor:
-        """-1 or 1."""
-        return 1 - 2 * self.chance(0.5, *shape).float()
-
-    def choice(self, shares: Sequence[float], *shape: int) -> Tensor:
-        """Indices of shares, each as likely as its share of their sum."""
-        bounds = torch.tensor(shares, device=self.device).cumsum(0)
-        return torch.bucketize(bounds[-1] * self.uniform(0, 1, *shape), bounds[:-1], right=True)
-
-    def first(self, mean: float, most: int) -> Tensor:
-        """Whether each of `most` exists, where their number is a Poisson one."""
-        number = torch.poisson(torch.full((self.count, 1), mean), generator=self.generator).to(self.device)
-        return torch.arange(most, device=self.device) < number
 
 
 __all__ = [

@@ -23,8 +23,9 @@ from filelock import FileLock
 from torch import Tensor
 
 from mer_hf.drawn import portraits
+from mer_hf.drawn.bumps import Draws
 from mer_hf.drawn.courses import CourseSettings, draw_levels, surrounding_motion
-from mer_hf.drawn.fields import CropGeometry, _Draws, _expressions, _unit_motion, aligned_crop
+from mer_hf.drawn.fields import CropGeometry, aligned_crop, draw_expressions, unit_motion
 from mer_hf.drawn.portraits import draw_portrait, draw_sitter
 from mer_hf.drawn.rendering import random_stream
 from mer_hf.errors import MerHfError
@@ -111,8 +112,8 @@ def draw_images(
             f"{count} sequences of {frames} frames cannot be drawn, from a generator on {generator.device}"
         )
     settings = settings or ImageSettings()
-    draws, (height, width) = _Draws(count, generator, faces.device), (side // FINER for side in faces.shape[1:])
-    label, units = _expressions(draws, settings)
+    draws, (height, width) = Draws(count, generator, faces.device), (side // FINER for side in faces.shape[1:])
+    label, units = draw_expressions(draws, settings)
     crop = face_crop(height, width)
     shift, scale = draws.normal(settings.face_shift, 2), draws.normal(settings.face_scale, 2).exp()
     across, down = (
@@ -122,7 +123,7 @@ def draw_images(
         )
     )
     motion = torch.stack(
-        [_unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
+        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
     )
     levels = draw_levels(draws, frames, settings)
     moved = (levels @ motion.flatten(2)).unflatten(2, motion.shape[2:])
@@ -140,7 +141,7 @@ def _half_sides(crop: CropGeometry, device: torch.device) -> Tensor:
     return torch.tensor((crop.width / 2, crop.height / 2), device=device)[:, None, None]
 
 
-def _resting_places(draws: _Draws, crop: CropGeometry, height: int, width: int, settings: ImageSettings) -> Tensor:
+def _resting_places(draws: Draws, crop: CropGeometry, height: int, width: int, settings: ImageSettings) -> Tensor:
     """Where in a still face the pixels of an input lie while nothing moves, (B, 2, H, W) from -1 to 1."""
     x = (2 * _centres(width, draws.device) - 1) * crop.width / 2
     y = (2 * _centres(height, draws.device) - 1) * crop.height / 2
@@ -151,7 +152,7 @@ def _resting_places(draws: _Draws, crop: CropGeometry, height: int, width: int, 
     return places / _half_sides(crop, draws.device)
 
 
-def _chosen_faces(draws: _Draws, faces: Tensor, settings: ImageSettings) -> Tensor:
+def _chosen_faces(draws: Draws, faces: Tensor, settings: ImageSettings) -> Tensor:
     """A face for each sequence, half of them mirrored, some softer than others: (B, 1, 2 H, 2 W)."""
     chosen = faces[draws.choice([1.0] * len(faces))].float()[:, None]
     chosen = torch.where(draws.chance(0.5, 1, 1, 1), chosen.flip(-1), chosen)
@@ -170,7 +171,7 @@ def _sampled(faces: Tensor, places: Tensor) -> Tensor:
     return sampled.unflatten(2, (places.shape[1], -1)).transpose(1, 2)
 
 
-def _recorded(draws: _Draws, pictures: Tensor, settings: ImageSettings) -> Tensor:
+def _recorded(draws: Draws, pictures: Tensor, settings: ImageSettings) -> Tensor:
     """What a camera makes of pictures (B, T, 1, H, W): contrast, slow light, noise that grows with the light."""
     frames = pictures.shape[1]
     contrast, mean = draws.normal(settings.contrast, 1, 1, 1, 1).exp(), pictures.mean((1, 2, 3, 4), keepdim=True)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from mer_hf.action_units import UNITS_IN_LONG_VIDEO, ActionUnit, Bump, damaged_table
+from mer_hf.drawn.bumps import Bumps, Draws, both_sides, sum_of_bumps, unit_table, vary
 from mer_hf.drawn.expression import ExpressionStatistics
-from mer_hf.drawn.fields import _both_sides, _Draws, _gaussians
 from mer_hf.errors import MerHfError
 
 RATE = 25.0
@@ -90,18 +90,22 @@ class SequenceSettings:
         speakers: share of sequences in which the face speaks.
         speech_rate: Hz, least and most (Chandrasekaran et al., 2009).
         speech_reach: displacement by a unit of a speaking mouth.
-        accenting: share of speakers whose brows accent what they say, `accents` times a minute (none in read speech, 67
-            a minute on television).
-        macro: mean number of longer expressions in a sequence; they rise in macro_rise (medians .40 and .47) and last
-            macro_stay more, with amplitudes of macro_amplitude, least and most.
+        lively: share of speakers who talk as on television, with a livelier mouth and head, and whose brows accent what
+            they say, `accents` times a minute (none in read speech, 67 a minute on television).
+        macro: mean number of longer expressions in a sequence; they rise in macro_rise (medians .40 and .47; those that
+            rise as fast as a micro-expression are nothing else to a network) and last macro_stay more, with amplitudes
+            of macro_amplitude, least and most.
         chewing: share of sequences with a bout of chewing, at 1.57 Hz (.94 to 2.17).
         swallowing: mean number in a sequence.
-        head_speed: eye distances a second, of a silent head; speakers' is half as much again (.04/s still, .04 to .12
-            quiet, .06 to .15 in read speech, .16 to .7 on television).
-        visible: how much of a motion flow finds, least and most over the face.
+        head_speed: eye distances a second, of a silent head (.02 to .04 still, .04 to .12 quiet).
+        stir: by how much more the head of a calm and of a lively speaker moves (.06 to .15 and .16 to .7).
+        visible: how much of a motion flow finds, least and most over the face. What is left of it with the head taken
+            off is .37 to .72 of the displacement (tenth and ninetieth percentile; .27 to .68 planted in real video).
         smoothing: deviation of the Gaussian over which flow averages, least and most.
         noise: of flow in a still face.
-        noise_of_motion: what a moving head adds to it, as a part of its motion.
+        noise_of_motion: what a moving head adds to it, as a part of its motion. With both, the largest residual motion
+            of a silent face is .003, .007 and .015 (percentiles 10, 50, 90 of the medians of sequences; .0055 in the
+            one quiet clip that was looked at).
         keyframes: frames between two; each shifts the picture by keyframe_shift.
         outliers: mean number of moments in which flow goes astray somewhere, by outlier_shift.
     """
@@ -131,23 +135,24 @@ class SequenceSettings:
     speakers: float = 0.4
     speech_rate: tuple[float, float] = (1.5, 7.0)
     speech_reach: tuple[float, float] = (0.022, 0.6)
-    accenting: float = 0.35
-    accents: tuple[float, float] = (35.0, 0.5)
+    lively: float = 0.25
+    accents: tuple[float, float] = (40.0, 0.5)
     macro: float = 0.7
-    macro_rise: tuple[float, float] = (0.32, 1.1)
+    macro_rise: tuple[float, float] = (0.4, 1.2)
     macro_stay: tuple[float, float] = (0.6, 0.9)
     macro_amplitude: tuple[float, float] = (0.025, 0.2)
     chewing: float = 0.05
     swallowing: float = 0.2
-    head_speed: tuple[float, float] = (0.12, 1.0)
-    visible: tuple[float, float] = (0.4, 1.0)
+    head_speed: tuple[float, float] = (0.12, 0.8)
+    stir: tuple[float, float] = (0.2, 1.5)
+    visible: tuple[float, float] = (0.15, 0.85)
     smoothing: tuple[float, float] = (0.03, 0.09)
-    noise: tuple[float, float] = (0.0014, 0.6)
-    noise_of_motion: tuple[float, float] = (0.04, 0.8)
+    noise: tuple[float, float] = (0.0009, 0.6)
+    noise_of_motion: tuple[float, float] = (0.02, 0.7)
     keyframes: tuple[float, float] = (8.0, 250.0)
-    keyframe_shift: tuple[float, float] = (0.0015, 0.9)
-    outliers: float = 6.0
-    outlier_shift: tuple[float, float] = (0.012, 0.8)
+    keyframe_shift: tuple[float, float] = (0.001, 0.9)
+    outliers: float = 2.5
+    outlier_shift: tuple[float, float] = (0.01, 0.7)
 
 
 def held_back_sequences() -> dict[str, SequenceSettings]:
@@ -157,8 +162,8 @@ def held_back_sequences() -> dict[str, SequenceSettings]:
     """
     units, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
     shifts = {
-        "noise": {"noise": (0.002, 0.6), "keyframe_shift": (0.0025, 0.9), "outliers": 10.0},
-        "around": {"head_speed": (0.18, 1.0), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
+        "noise": {"noise": (0.0014, 0.6), "keyframe_shift": (0.002, 0.9), "outliers": 5.0},
+        "around": {"head_speed": (0.18, 0.8), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
         "speech": {"speakers": 0.7, "speech_reach": (0.03, 0.6)},
         "table": {"action_units": units},
     }
@@ -210,7 +215,7 @@ def draw_sequences(
     if generator.device.type != "cpu":
         raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
     settings = settings or SequenceSettings()
-    draws = _Draws(count, generator, torch.device(device))
+    draws = Draws(count, generator, torch.device(device))
     face = _draw_face(draws, places.to(device), settings)
     clock = _draw_clock(draws, seconds, settings)
     speech = _draw_speech(draws, face, clock, settings)
@@ -242,7 +247,7 @@ class _Clock(NamedTuple):
     seconds: float
 
 
-def _draw_face(draws: _Draws, places: Tensor, settings: SequenceSettings) -> _Face:
+def _draw_face(draws: Draws, places: Tensor, settings: SequenceSettings) -> _Face:
     shift, scale = draws.normal(settings.face_shift, 2, 1), draws.normal(settings.face_scale, 2, 1).exp()
     across, down = (
         (axis - shift[:, index]) / scale[:, index] for index, axis in enumerate((places[0, 0], places[1, :, 0]))
@@ -250,7 +255,7 @@ def _draw_face(draws: _Draws, places: Tensor, settings: SequenceSettings) -> _Fa
     return _Face(across, down, draws.uniform(*settings.smoothing, 1))
 
 
-def _draw_clock(draws: _Draws, seconds: float, settings: SequenceSettings) -> _Clock:
+def _draw_clock(draws: Draws, seconds: float, settings: SequenceSettings) -> _Clock:
     times = torch.arange(round(seconds * RATE), device=draws.device) / RATE
     rate, phase = draws.uniform(*settings.frame_rates, 1), draws.uniform(0, 1, 1)
     both = torch.stack([times.expand(draws.count, -1), times.expand(draws.count, -1) - PAIR_SECONDS])
@@ -260,28 +265,22 @@ def _draw_clock(draws: _Draws, seconds: float, settings: SequenceSettings) -> _C
 # --- patterns of skin ---
 
 
-def _pattern(face: _Face, bumps: Tensor, gain: Tensor) -> Tensor:
-    """Bumps (B, K, N, 7), as `_both_sides` has them, with gains (B, K, N) -> patterns (B, K, 2, rows, columns)."""
-    x, y, dx, dy, sx, sy, _ = bumps.unbind(-1)
+def _pattern(face: _Face, bumps: Bumps) -> Tensor:
+    """Bumps, (B, K, N) each -> what flow makes of them, patterns (B, K, 2, rows, columns)."""
     blur = face.smoothing[:, :, None].square()
-    wide, tall = (sx.square() + blur).sqrt(), (sy.square() + blur).sqrt()
-    gain = gain * sx * sy / (wide * tall)
-    count, patterns, number = x.shape
-    columns = _gaussians(face.across, x.flatten(1), wide.flatten(1)).reshape(count, patterns, number, -1)
-    rows = _gaussians(face.down, y.flatten(1), tall.flatten(1)).reshape(count, patterns, number, -1)
-    rows = torch.cat([rows * (gain * dx)[..., None], rows * (gain * dy)[..., None]], 3)
-    return (rows.mT @ columns).unflatten(2, (2, -1))
+    wide, tall = (bumps.sx.square() + blur).sqrt(), (bumps.sy.square() + blur).sqrt()
+    flat = bumps.sx * bumps.sy / (wide * tall)
+    smooth = bumps._replace(dx=flat * bumps.dx, dy=flat * bumps.dy, sx=wide, sy=tall)
+    return sum_of_bumps(face.across[:, None], face.down[:, None], *smooth)
 
 
-def _unit_table(settings: SequenceSettings) -> Tensor:
-    """(units + 1, bumps, 7) of the table, the last of which does not move."""
-    table = [_both_sides(unit.bumps) for unit in settings.action_units.values()]
-    table = torch.nn.utils.rnn.pad_sequence([*table, torch.zeros(1, 7)], batch_first=True)
-    table[..., 4:6].masked_fill_(table[..., 4:6] == 0, 1)
-    return table
+def _fixed_bumps(bumps: tuple[Bump, ...], gain: Tensor) -> Bumps:
+    """Bumps of both sides, whose strengths are (B, K, N), and which nothing else varies."""
+    x, y, dx, dy, sx, sy = both_sides(bumps)[:, :6].to(gain.device).expand(*gain.shape, -1).unbind(-1)
+    return Bumps(x, y, gain * dx, gain * dy, sx, sy)
 
 
-def _unit_patterns(draws: _Draws, face: _Face, sets: Tensor, settings: SequenceSettings, even: bool = False) -> Tensor:
+def _unit_patterns(draws: Draws, face: _Face, sets: Tensor, settings: SequenceSettings, even: bool = False) -> Tensor:
     """Sets of units (B, K, 3), by their places in the table, -1 for none -> patterns, whose greatest length is 1.
 
     Both sides move about alike where they are to be even.
@@ -289,22 +288,9 @@ def _unit_patterns(draws: _Draws, face: _Face, sets: Tensor, settings: SequenceS
     expression = settings.expression
     if even:
         expression = replace(expression, asymmetry=0.2, one_sided=0.0)
-    bumps = _unit_table(settings).to(draws.device)[sets]  # (B, K, 3, bumps, 7)
-    shape = bumps.shape[1:4]
-    gain = draws.uniform(*expression.unit_gain, *shape[:2], 1).expand(-1, -1, -1, shape[2]).flatten(2)
-    bumps = bumps.flatten(2, 3).clone()
-    number = bumps.shape[2]
-    lean = draws.normal(expression.asymmetry / 2, shape[0], 1)
-    still = draws.chance(expression.one_sided, shape[0], 1) * draws.sign(shape[0], 1)
-    sides = torch.cat([lean.exp() * (still != -1), (-lean).exp() * (still != 1)], 2)
-    sides = torch.stack([sides[..., 0], sides.mean(-1), sides[..., 1]], 2)
-    gain = gain * sides.gather(2, bumps[..., 6].long() + 1)
-    turn = draws.normal(expression.direction_jitter, shape[0], number)
-    cos, sin, (dx, dy) = turn.cos(), turn.sin(), (bumps[..., 2].clone(), bumps[..., 3].clone())
-    bumps[..., 2], bumps[..., 3] = cos * dx - sin * dy, sin * dx + cos * dy
-    bumps[..., :2] += draws.normal(expression.place_jitter, shape[0], number, 2)
-    bumps[..., 4:6] *= draws.uniform(*expression.bump_size, shape[0], 1, 1)
-    pattern = _pattern(face, bumps, gain)
+    bumps = unit_table(settings.action_units).to(draws.device)[sets]  # (B, K, 3, bumps, 7)
+    gain = draws.uniform(*expression.unit_gain, *sets.shape[1:]).repeat_interleave(bumps.shape[3], 2)
+    pattern = _pattern(face, vary(draws, bumps.flatten(2, 3), gain, expression))
     largest = pattern.square().sum(2).amax((-2, -1)).sqrt()
     return pattern / largest.clamp(min=0.05)[..., None, None, None]
 
@@ -339,10 +325,6 @@ def _waves(both: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
     return (2 * math.pi * (both[..., None] * frequency[:, None] + phase[:, None])).sin()
 
 
-def _log_uniform(draws: _Draws, least: float, most: float, *shape: int) -> Tensor:
-    return draws.uniform(math.log(least), math.log(most), *shape).exp()
-
-
 def _during(times: Tensor, start: Tensor, end: Tensor) -> Tensor:
     """Whether any of the spans (B, E) covers each time: (B, T) float."""
     return ((times[..., None] >= start[:, None]) & (times[..., None] <= end[:, None])).any(-1).float()
@@ -359,15 +341,16 @@ class _Mover(NamedTuple):
 
 
 class _Speech(NamedTuple):
-    """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T)."""
+    """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T); stir (B, 1), of the head."""
 
     movers: list[_Mover]
     start: Tensor
     end: Tensor
     speaks: Tensor
+    stir: Tensor
 
 
-def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Speech:
+def _draw_speech(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Speech:
     units = list(settings.action_units)
     speaks = draws.chance(settings.speakers, 1)
     start = draws.uniform(-0.6, 0.7, 1).clamp(min=-0.1) * clock.seconds
@@ -376,18 +359,20 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     # phrases and pauses: a slow wave that is mostly above its threshold
     phrase = _waves(clock.both, draws.uniform(0.15, 0.7, 2), draws.uniform(0, 1, 2)).sum(-1)
     envelope = envelope * torch.sigmoid(6 * (phrase + draws.uniform(0.3, 1.6, 1))) * speaks
+    lively = draws.chance(settings.lively, 1)
     sines = _waves(clock.both, draws.uniform(*settings.speech_rate, 2 * WAVES), draws.uniform(0, 1, 2 * WAVES))
     weights = draws.normal(1, 2 * WAVES, len(MOUTH)) * draws.heavy(settings.speech_reach, 1, 1)
+    weights = weights * (1 + 0.4 * lively[..., None].float())
     weights = weights * draws.heavy((1.0, 0.5), 1, len(MOUTH)) / math.sqrt(WAVES)
     level = envelope[..., None] * (sines @ weights)
     sets = _set_table(MOUTH, units).to(draws.device).expand(draws.count, -1, -1)
     mouth = _Mover(level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
 
     most = 16
-    rate = draws.heavy(settings.accents, 1) * draws.chance(settings.accenting, 1) / 60 * length
+    rate = draws.heavy(settings.accents, 1) * lively / 60 * length
     accents = torch.arange(most, device=draws.device) < rate
     onset = start + length * draws.uniform(0, 1, most)
-    reach = _log_uniform(draws, 0.008, 0.06, most) * accents
+    reach = draws.log_uniform(0.008, 0.06, most) * accents
     pulse = _pulse(
         clock.both,
         onset,
@@ -400,7 +385,13 @@ def _draw_speech(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
     sets = _set_table(BROWS, units).to(draws.device).expand(draws.count, -1, -1)
     brows = _Mover((pulse * reach[:, None]) @ which, _unit_patterns(draws, face, sets, settings))
     spoken = (clock.times >= start) & (clock.times <= start + length) & speaks
-    return _Speech([mouth, brows], start, start + length, spoken.float())
+    return _Speech(
+        [mouth, brows],
+        start,
+        start + length,
+        spoken.float(),
+        1 + speaks * (settings.stir[0] + lively * (settings.stir[1] - settings.stir[0])),
+    )
 
 
 class _Blinks(NamedTuple):
@@ -411,7 +402,7 @@ class _Blinks(NamedTuple):
     closed: Tensor
 
 
-def _draw_blinks(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Blinks:
+def _draw_blinks(draws: Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Blinks:
     most = 12
     spoken = (speech.end > speech.start).float()
     mean = draws.heavy(settings.blinks, 1) * (1 + 0.5 * spoken) * clock.seconds / 60
@@ -421,11 +412,10 @@ def _draw_blinks(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, set
     shut = draws.uniform(0, 0.08, most) + draws.chance(0.06, most) * draws.uniform(0.1, 1.2, most)
     pulse = _pulse(clock.both, onset, close, shut, open_, 0.1 * draws.uniform(-1, 1, most))
     reach = draws.heavy(settings.blink_reach, 1) * draws.uniform(0.4, 1.1, most) * there
-    bumps = _both_sides(BLINK_BUMPS).to(draws.device).expand(draws.count, 1, -1, -1)
-    lids = _pattern(face, bumps, draws.heavy((1.0, 0.4), 1, bumps.shape[2]))
+    lids = _pattern(face, _fixed_bumps(BLINK_BUMPS, draws.heavy((1.0, 0.4), 1, 2 * len(BLINK_BUMPS))))
     sets = _set_table(((4,), (6, 7)), list(settings.action_units)).to(draws.device).expand(draws.count, -1, -1)
     around = _unit_patterns(draws, face, sets, settings, even=True)
-    hard = draws.chance(settings.hard_blink, most) * there * _log_uniform(draws, 0.006, 0.03, most)
+    hard = draws.chance(settings.hard_blink, most) * there * draws.log_uniform(0.006, 0.03, most)
     shares = draws.uniform(0, 1, most, 2)
     movers = [
         _Mover((pulse * reach[:, None]).sum(2, keepdim=True), lids),
@@ -444,14 +434,14 @@ class _Macro(NamedTuple):
     going_on: Tensor
 
 
-def _draw_macro(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Macro:
+def _draw_macro(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Macro:
     most = 4
     there = draws.first(settings.macro, most)
     onset = draws.uniform(-2.0, clock.seconds, most)
     rise, stay = draws.uniform(*settings.macro_rise, most), draws.heavy(settings.macro_stay, most)
     fall = draws.uniform(0.35, 2.0, most)
     left = draws.chance(0.2, most) * draws.uniform(0, 0.6, most)
-    reach = _log_uniform(draws, *settings.macro_amplitude, most) * there
+    reach = draws.log_uniform(*settings.macro_amplitude, most) * there
     sets = _draw_sets(draws, draws.chance(0.4, most), settings)
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
     onset = onset.masked_fill(~there, math.inf)
@@ -460,7 +450,7 @@ def _draw_macro(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSet
     return _Macro(_Mover(pulse, _unit_patterns(draws, face, sets, settings)), onset, offset, going_on)
 
 
-def _draw_sets(draws: _Draws, upper: Tensor, settings: SequenceSettings) -> Tensor:
+def _draw_sets(draws: Draws, upper: Tensor, settings: SequenceSettings) -> Tensor:
     """A set of units (B, E, 3) for each place of (B, E), of the upper or of the lower face."""
     units, most = list(settings.action_units), upper.shape[1]
     above, below = (
@@ -479,7 +469,7 @@ class _Micro(NamedTuple):
 
 
 def _draw_micro(
-    draws: _Draws,
+    draws: Draws,
     face: _Face,
     clock: _Clock,
     speech: _Speech,
@@ -490,7 +480,7 @@ def _draw_micro(
     most = settings.most_micro
     number = 1 + draws.choice([1.0] * most, 1)
     there = (torch.arange(most, device=draws.device) < number) & ~draws.chance(settings.without, 1)
-    rise, fall = draws.uniform(*settings.rise, most), _log_uniform(draws, *settings.fall, most)
+    rise, fall = draws.uniform(*settings.rise, most), draws.log_uniform(*settings.fall, most)
     stay = draws.chance(0.3, most) * draws.uniform(0, 0.4, most)
     left = draws.chance(settings.stays, most) * draws.uniform(0, 0.8, most)
     # one in each part of the sequence, now and then where a blink or a longer expression is
@@ -504,7 +494,7 @@ def _draw_micro(
         onset = torch.where(draws.chance(chance, most) & fits, other, onset)
     spoken = (onset + rise > speech.start - 0.3) & (onset < speech.end + 0.3) & (speech.end > speech.start)
     sets = _draw_sets(draws, draws.chance(0.4, most) | spoken, settings)  # nobody sees a dimple in speech
-    reach = _log_uniform(draws, *settings.amplitude, most) * there
+    reach = draws.log_uniform(*settings.amplitude, most) * there
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
     events = torch.stack([onset, onset + rise, onset + rise + stay + fall], 2)
     units = torch.tensor([*settings.action_units, 0], device=draws.device)[sets]
@@ -522,7 +512,7 @@ def _draw_micro(
     )
 
 
-def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+def _draw_glances(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     most = 16
     there = torch.arange(most, device=draws.device) < draws.heavy(settings.glances, 1) * clock.seconds / 60
     onset, jump = draws.uniform(-0.5, clock.seconds, most), draws.uniform(0.04, 0.1, most)
@@ -531,16 +521,14 @@ def _draw_glances(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceS
     reach = draws.heavy(settings.glance_reach, most) * there * draws.sign(most)
     angle = draws.normal(0.5, most)
     levels = torch.stack([reach * angle.cos(), reach * angle.sin()], 2)
-    iris = _both_sides(IRIS_BUMPS).to(draws.device).expand(draws.count, 2, -1, -1).clone()
-    iris[:, 0, :, 2:4] = torch.tensor((1.0, 0.0))
-    iris[:, 1, :, 2:4] = torch.tensor((0.0, 1.0))
-    lids = _both_sides(LID_BUMPS).to(draws.device).expand(draws.count, 2, -1, -1)
-    follows = torch.stack([draws.normal(0.1, lids.shape[2]), draws.uniform(0.3, 1.5, 1).expand(-1, lids.shape[2])], 1)
-    pattern = _pattern(face, iris, torch.ones_like(iris[..., 0])) + _pattern(face, lids, follows)
-    return _Mover(pulse @ levels, pattern)
+    # across, and down: both eyes go the same way, and the lids follow, above all down
+    axes = torch.eye(2, device=draws.device)[:, :, None].expand(draws.count, -1, -1, 2)
+    iris = _fixed_bumps(IRIS_BUMPS, torch.ones_like(axes[:, :, 0]))._replace(dx=axes[:, :, 0], dy=axes[:, :, 1])
+    follows = torch.stack([draws.normal(0.1, 2), draws.uniform(0.3, 1.5, 1).expand(-1, 2)], 1)
+    return _Mover(pulse @ levels, _pattern(face, iris) + _pattern(face, _fixed_bumps(LID_BUMPS, follows)))
 
 
-def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+def _draw_eating(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     """Chewing, and swallowing."""
     chews = draws.chance(settings.chewing, 1)
     start, length = draws.uniform(-0.5, 0.8, 1) * clock.seconds, draws.uniform(0.3, 1.2, 1) * clock.seconds
@@ -558,7 +546,7 @@ def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
         draws.uniform(0.2, 0.6, 2),
         torch.zeros_like(onset),
     )
-    swallowed = pulse * (swallows * _log_uniform(draws, 0.01, 0.05, 2))[:, None]
+    swallowed = pulse * (swallows * draws.log_uniform(0.01, 0.05, 2))[:, None]
     sets = _set_table(((26,), (17, 24), (17,), (17, 25)), list(settings.action_units))
     patterns = _unit_patterns(draws, face, sets.to(draws.device).expand(draws.count, -1, -1), settings)
     return _Mover(torch.cat([chewed[0] - chewed[1], swallowed], 2), patterns)
@@ -567,11 +555,10 @@ def _draw_eating(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSe
 # --- the head, and what flow makes of all that ---
 
 
-def _draw_head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Mover:
+def _draw_head(draws: Draws, face: _Face, clock: _Clock, speech: _Speech, settings: SequenceSettings) -> _Mover:
     """What the head moves: shifts, turns, growth, and turns out of the picture, which move the nose most."""
-    frequency = _log_uniform(draws, 0.15, 3.0, WAVES)
-    spoken = (speech.end > speech.start).float()
-    speed = draws.heavy(settings.head_speed, 1, 1) * (1 + 0.5 * spoken[..., None])
+    frequency = draws.log_uniform(0.15, 3.0, WAVES)
+    speed = draws.heavy(settings.head_speed, 1, 1) * speech.stir[..., None]
     amplitude = speed * draws.normal(1, WAVES, 6) / (2 * math.pi * frequency[..., None]) / math.sqrt(WAVES)
     level = _waves(clock.both, frequency, draws.uniform(0, 1, WAVES)) @ amplitude
     nods = _pulse(
@@ -597,7 +584,7 @@ def _draw_head(draws: _Draws, face: _Face, clock: _Clock, speech: _Speech, setti
 
 
 def _measured(
-    draws: _Draws,
+    draws: Draws,
     skin: list[_Mover],
     face: _Face,
     clock: _Clock,
@@ -620,11 +607,11 @@ def _measured(
     modes = head.pattern.flatten(2)
     moved = ((head.level @ (modes @ modes.mT)) * head.level).sum(2).div(modes.shape[2]).clamp(min=0).sqrt()
     floor = draws.heavy(settings.noise, 1) + draws.heavy(settings.noise_of_motion, 1) * moved
-    texture = (0.6 * _smooth(draws, face, (6, 6), 1, 1)).exp()
+    texture = (0.4 * _smooth(draws, face, (6, 6), 1, 1)).exp()
     return motion.addcmul_(texture.expand_as(motion[:, :1]), _frame_noise(draws, face, floor))
 
 
-def _smooth(draws: _Draws, face: _Face, cells: tuple[int, int], *shape: int) -> Tensor:
+def _smooth(draws: Draws, face: _Face, cells: tuple[int, int], *shape: int) -> Tensor:
     """Smooth noise of unit deviation, (B, *shape, rows, columns), from as many independent cells."""
     down, across = (
         _upsampling(length, few, draws.device)
@@ -640,7 +627,7 @@ def _upsampling(length: int, few: int, device: torch.device) -> Tensor:
     return weights / weights.norm(dim=1, keepdim=True)
 
 
-def _frame_noise(draws: _Draws, face: _Face, floor: Tensor) -> Tensor:
+def _frame_noise(draws: Draws, face: _Face, floor: Tensor) -> Tensor:
     """Noise (B, T, 2, rows, columns) of a deviation (B, T): a frame's shows once, and inverted .2 s later."""
     rows, columns = face.down.shape[1], face.across.shape[1]
     fine, coarse = (
@@ -655,26 +642,26 @@ def _frame_noise(draws: _Draws, face: _Face, floor: Tensor) -> Tensor:
     return (noise @ spread.T).unflatten(3, (rows, columns))
 
 
-def _draw_pumping(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+def _draw_pumping(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     """Shifts of the picture at every keyframe of a codec."""
-    period = _log_uniform(draws, *settings.keyframes, 1) / draws.uniform(*settings.frame_rates, 1)
+    period = draws.log_uniform(*settings.keyframes, 1) / draws.uniform(*settings.frame_rates, 1)
     group = ((clock.both + 1) / period).floor().long() % 64
     levels = draws.normal(1, 64, 3) * draws.heavy(settings.keyframe_shift, 1, 1)
     later, earlier = (levels.gather(1, index[..., None].expand(-1, -1, 3)) for index in group)
     return _Mover(later - earlier, _smooth(draws, face, (7, 6), 3, 2))
 
 
-def _draw_astray(draws: _Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+def _draw_astray(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
     """Where and when flow goes astray."""
     most = 16
     strength = draws.heavy(settings.outlier_shift, most) * draws.first(settings.outliers, most)
-    when, width = draws.uniform(0, clock.seconds, most), draws.uniform(0.02, 0.1, most)
+    when, width = draws.uniform(0, clock.seconds, most), draws.uniform(0.02, 0.07, most)
     level = strength[:, None] * (-((clock.times[..., None] - when[:, None]) / width[:, None]).square() / 2).exp()
     angle = draws.uniform(-math.pi, math.pi, most)
     place = draws.uniform(-0.9, 0.9, most), draws.uniform(-0.5, 1.4, most)
     size = draws.uniform(0.05, 0.2, most), draws.uniform(0.05, 0.2, most)
-    bumps = torch.stack([*place, angle.cos(), angle.sin(), *size, torch.zeros_like(angle)], 2)[:, :, None]
-    return _Mover(level, _pattern(face, bumps, torch.ones_like(bumps[..., 0])))
+    bumps = Bumps(*(part[:, :, None] for part in (*place, angle.cos(), angle.sin(), *size)))
+    return _Mover(level, _pattern(face, bumps))
 
 
 # --- what is true ---

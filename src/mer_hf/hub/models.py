@@ -27,7 +27,8 @@ def open_model(name: str | Path) -> Recogniser:
     """Load a model and its processor by name.
 
     Args:
-        name: a model in the package (`"default"`), a folder, the output folder of a run, or `"user/name"` on the Hub.
+        name: a model in the package (`"default"`, `"default-sequence"`), a folder, the output folder of a run, or
+            `"user/name"` on the Hub.
 
     Raises:
         HubError: where there is no such model, it cannot be had, or its files do not load.

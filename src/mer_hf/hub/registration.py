@@ -16,8 +16,6 @@ from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
-from mer_hf.hub import spotting
-
 # `register_for_auto_class` makes every `save_pretrained`, the Trainer's included, write the code files and `auto_map`
 # with the weights. Where mer_hf is imported, transformers prefers the registered classes to those files, without asking
 # and whatever `trust_remote_code` says. Each function asks only for what its registry needs; others may be half loaded.
@@ -70,6 +68,41 @@ def _register_pipeline() -> None:
     )
 
 
+def _register_spotting_config() -> None:
+    from transformers.models.auto.configuration_auto import AutoConfig
+
+    from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
+
+    AutoConfig.register("rcn_spotting", RcnSpottingConfig, exist_ok=True)
+    RcnSpottingConfig.register_for_auto_class()
+
+
+def _register_spotter() -> None:
+    from transformers.models.auto.modeling_auto import AutoModel
+
+    from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
+    from mer_hf.rcn.spotting_rcn import RcnForSpotting
+
+    AutoModel.register(RcnSpottingConfig, RcnForSpotting, exist_ok=True)
+    RcnForSpotting.register_for_auto_class("AutoModel")
+
+
+def _register_spotting_pipeline() -> None:
+    from transformers import AutoModel
+    from transformers.pipelines import PIPELINE_REGISTRY
+
+    from mer_hf.hub.packaged import SPOTTER
+    from mer_hf.rcn.pipeline_spotting_rcn import TASK, MicroExpressionSpottingPipeline
+
+    PIPELINE_REGISTRY.register_pipeline(
+        TASK,
+        MicroExpressionSpottingPipeline,
+        pt_model=AutoModel,
+        default={"model": (str(SPOTTER), None)},
+        type="video",
+    )
+
+
 # a registry of transformers, the modules of ours that its entry needs, and how it is entered
 _ENTRIES: list[tuple[str, tuple[str, ...], Callable[[], None]]] = [
     ("transformers.models.auto.configuration_auto", ("configuration_rcn",), _register_config),
@@ -79,13 +112,13 @@ _ENTRIES: list[tuple[str, tuple[str, ...], Callable[[], None]]] = [
     (
         "transformers.models.auto.configuration_auto",
         ("configuration_rcn", "configuration_spotting_rcn"),
-        spotting.register_config,
+        _register_spotting_config,
     ),
-    ("transformers.models.auto.modeling_auto", ("modeling_rcn", "spotting_rcn"), spotting.register_model),
+    ("transformers.models.auto.modeling_auto", ("modeling_rcn", "spotting_rcn"), _register_spotter),
     (
         "transformers.pipelines",
         ("pipeline_rcn", "video_processing_rcn", "modeling_rcn", "spotting_rcn", "pipeline_spotting_rcn"),
-        spotting.register_pipeline,
+        _register_spotting_pipeline,
     ),
 ]
 _ENTRIES = [(registry, tuple(f"mer_hf.rcn.{name}" for name in ours), enter) for registry, ours, enter in _ENTRIES]

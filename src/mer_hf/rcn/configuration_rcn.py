@@ -380,8 +380,12 @@ class RcnConfig(CheckedConfig):
         ):
             raise MerHfError(f"id2label must name each class, from 0 without a gap, got {_shown(self.id2label)}")
         dtype = kwargs.get("torch_dtype", self.dtype)
-        name = str(dtype).removeprefix("torch.")
-        if dtype is not None and name not in ("float32", "float16", "bfloat16", "float64"):
+        if isinstance(dtype, str | int | float | list | dict) and dtype not in (
+            "float32",
+            "float16",
+            "bfloat16",
+            "float64",
+        ):
             raise MerHfError(f"dtype must be float32, float16, bfloat16 or float64, got {_shown(dtype)}")
         super().__post_init__(**kwargs)
 

@@ -51,7 +51,7 @@ class RcnSpottingConfig(CheckedConfig):
     moment_size: int = 32
     offsets: list[int] | tuple[int, ...] = (-24, -18, -13, -9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9, 13, 18, 24)
     hidden_size: int = 64
-    dropout: float | int = 0.1
+    dropout: float | int = 0.0
     rate: float | int = 25
     threshold: float | int = 0.5
     false_a_minute: float | int | None = None

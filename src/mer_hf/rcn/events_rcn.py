@@ -1,6 +1,7 @@
 """From what a network says of moments to events: onset, apex, offset, score; as the moments come.
 
-probabilities of a moment -> an apex where they peak, in the upper or the lower face -> the onset before it
+probabilities of a moment -> an apex where an expression, an apex and an onset before it are likely together, in the
+  upper or the lower face -> the onset
   -> the end, when the expression is over -> SpottedEvent
 """
 
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 PARTS = ("upper", "lower")
-EXPRESSION, ONSET, APEX, OFFSET = range(4)  # of a part, among its outputs
+EXPRESSION, ONSET, APEX, OFFSET, SCORE = range(5)  # of a part, among its outputs; the last is made of them
 APART = 6  # moments that two apexes are apart at least
 LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
 LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
@@ -25,7 +26,7 @@ class SpottedEvent:
 
     Attributes:
         onset, apex, offset: seconds.
-        score: what the network says of its apex, from 0 to 1.
+        score: the geometric mean of what the network says of its onset, its apex and of an expression there, 0 to 1.
         parts: of the face, out of `PARTS`.
     """
 
@@ -61,7 +62,7 @@ class EventDecoder:
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
         self.times: list[float] = []
-        self.told: list[np.ndarray] = []  # (2, 4) each
+        self.told: list[np.ndarray] = []  # (2, 5) each
         self.forgotten = 0  # moments that were there before the first of the lists
         self.open: list[_Candidate] = []
 
@@ -76,7 +77,10 @@ class EventDecoder:
             The events that are over now.
         """
         self.times.append(seconds)
-        self.told.append(np.asarray(probabilities[:8], np.float64).reshape(2, 4))
+        moment = np.asarray(probabilities[:8], np.float64).reshape(2, 4)
+        onset = np.max([moment[:, ONSET], *(told[:, ONSET] for told in self.told[-LONGEST_RISE:])], axis=0)
+        score = np.cbrt(moment[:, EXPRESSION] * onset * moment[:, APEX])
+        self.told.append(np.column_stack([moment, score]))
         newest = self.forgotten + len(self.times) - 1
         for part in range(len(PARTS)):
             self._find(newest - APART, part)
@@ -104,10 +108,10 @@ class EventDecoder:
         return np.array([row[part, what] for row in rows])
 
     def _find(self, index: int, part: int) -> None:
-        """Open a candidate where the apex output of a part has a peak."""
+        """Open a candidate where the score of a part has a peak."""
         if index < self.forgotten:
             return
-        around = self._values(part, APEX, index - APART, index + APART)
+        around = self._values(part, SCORE, index - APART, index + APART)
         place = index - max(index - APART, self.forgotten)
         score = float(around[place])
         if score < self.threshold or around.argmax() != place:

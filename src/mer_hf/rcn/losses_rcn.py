@@ -1,5 +1,7 @@
 """What a network is trained by: the loss of its classes, and that of its action units."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -11,8 +13,41 @@ NO_EXPRESSION, LEFT_OUT = -1, -100
 """Labels of a clip that shows none of the classes, and of one that adds nothing to the loss."""
 
 
+class ClassTerms(NamedTuple):
+    """What the counts of the training clips do to the loss; float32, None where they do nothing.
+
+    Attributes:
+        shift: (classes,), added to the logits: tau * log(share of the class).
+        weights: (classes,), of the losses of the clips of each class; their mean is 1.
+    """
+
+    shift: Tensor | None
+    weights: Tensor | None
+
+
+def class_terms(config: RcnConfig, device: torch.device) -> ClassTerms:
+    """The terms of `config.class_counts` on a device, by `logit_adjustment` and the `class_balanced` loss.
+
+    Raises:
+        MerHfError: without counts where there is one of the two, or with a class without clips.
+    """
+    shift = weights = None
+    if config.logit_adjustment:
+        counts = _class_counts(config, "logit_adjustment")
+        shift = (config.logit_adjustment * (counts / counts.sum()).log()).float().to(device)
+    if config.loss == "class_balanced":
+        counts = _class_counts(config, "class_balanced loss")
+        weights = (1 - config.class_balance_beta) / (1 - config.class_balance_beta**counts)
+        weights = (weights / weights.mean()).float().to(device)
+    return ClassTerms(shift, weights)
+
+
 def classification_loss(
-    logits: Tensor, labels: Tensor, config: RcnConfig, num_items_in_batch: Tensor | int | None = None
+    logits: Tensor,
+    labels: Tensor,
+    config: RcnConfig,
+    num_items_in_batch: Tensor | int | None = None,
+    terms: ClassTerms | None = None,
 ) -> Tensor:
     """The mean loss of a batch, by `config.loss`.
 
@@ -28,15 +63,16 @@ def classification_loss(
         config: of the model.
         num_items_in_batch: clips of the whole optimisation step, where this batch is a part of it: the losses of the
             parts then sum up to the mean over the step, however unevenly it is cut.
+        terms: of the class counts; None takes those of the configuration.
 
     Raises:
         MerHfError: for another label; for `class_balanced` or `logit_adjustment` without `class_counts`, or with a
             class without clips.
     """
     logits = logits.float()  # the logarithm of a small probability is lost in bf16
-    if config.logit_adjustment:
-        counts = _class_counts(config, "logit_adjustment")
-        logits = logits + config.logit_adjustment * (counts / counts.sum()).log().to(logits.device, logits.dtype)
+    terms = class_terms(config, logits.device) if terms is None else terms
+    if terms.shift is not None:
+        logits = logits + terms.shift
     counted, shown = labels != LEFT_OUT, labels != NO_EXPRESSION
     labels = labels.where(counted & shown, 0)
     try:
@@ -47,10 +83,8 @@ def classification_loss(
     if config.loss == "focal":
         probability = logits.softmax(1).gather(1, labels[:, None])[:, 0]
         losses = (1 - probability) ** config.focal_gamma * losses
-    elif config.loss == "class_balanced":
-        counts = _class_counts(config, "class_balanced loss")
-        weights = (1 - config.class_balance_beta) / (1 - config.class_balance_beta**counts)
-        losses = losses * (weights / weights.mean()).to(logits.device, logits.dtype)[labels]
+    elif terms.weights is not None:
+        losses = losses * terms.weights[labels]
     losses = torch.where(shown, losses, -logits.log_softmax(1).mean(1)) * counted
     return losses.sum() / (counted.sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch)
 
@@ -81,4 +115,4 @@ def unit_loss(logits: Tensor, targets: Tensor, num_items_in_batch: Tensor | int 
     return losses.mean() if num_items_in_batch is None else losses.sum() / num_items_in_batch
 
 
-__all__ = ["classification_loss", "unit_loss"]
+__all__ = ["LEFT_OUT", "ClassTerms", "class_terms", "classification_loss", "unit_loss"]

@@ -57,6 +57,8 @@ def _kernel_values(x: Tensor, kernel: str) -> Tensor:
 
 
 def _check_lengths(lengths: Tensor, num_frames: int, max_length: int | None) -> int:
+    if lengths.device.type == "cuda" and max_length is not None and num_frames >= 1:
+        return max_length  # to look at the lengths would be to wait for the device, in every step of a training
     if lengths.ndim != 1 or lengths.numel() == 0 or int(lengths.min()) < 1:
         raise MerHfError(f"lengths must be a non-empty vector of frame counts >= 1, got {lengths.tolist()}")
     if num_frames < 1:
@@ -119,24 +121,47 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
     if unknown:
         raise MerHfError(f"unknown kernels {unknown}; choose from {', '.join(KERNELS)}")
     counts = keep.sum(1)
-    _check_lengths(counts, num_frames, None)
+    _check_lengths(counts, num_frames, keep.shape[1])
     # offsets from the centres in units of 1 / (2 T) frames: whole numbers
     centres = (2 * torch.arange(num_frames, device=keep.device) + 1) * counts[:, None]
     offsets = ((2 * keep.cumsum(1) - 1) * num_frames)[:, None] - centres[:, :, None]
-    widened = torch.tensor([kernel != "nearest" for kernel in kernels], device=keep.device)
-    scale = 2 * torch.where(widened, counts.clamp(min=num_frames), num_frames)
-    support = torch.tensor([_SUPPORT[kernel] for kernel in kernels], device=keep.device) * scale
-    # a resampled frame is made of a few frames around it: the kernels are asked about no other
+    numbers = to_device(torch.tensor([KERNELS.index(kernel) for kernel in kernels]), keep.device)
+    # a resampled frame is made of a few frames around it: on a CPU, the kernels are asked about no other
+    weigh = _weights_inside if keep.device.type == "cpu" else _weights_everywhere
+    weights = weigh(offsets, counts.clamp(min=num_frames), num_frames, numbers, keep)
+    return (weights / weights.sum(2, keepdim=True)).to(dtype)
+
+
+def _weights_inside(offsets: Tensor, widened: Tensor, num_frames: int, numbers: Tensor, keep: Tensor) -> Tensor:
+    """Kernel values (B, T, S) of offsets, see `resize_operator`, looked up where a kernel reaches."""
+    nearest = numbers == KERNELS.index("nearest")  # which is never widened
+    scale = 2 * torch.where(nearest, num_frames, widened)
+    support = torch.tensor([_SUPPORT[kernel] for kernel in KERNELS])[numbers] * scale
     inside = (offsets.abs() <= support[:, None, None]) & keep[:, None]
     clips = inside.nonzero()[:, 0]
     offsets = offsets[inside].float() / scale[clips]
     values = torch.empty_like(offsets)
-    for kernel in set(kernels):
-        chosen = torch.tensor([name == kernel for name in kernels], device=keep.device)[clips]
-        values[chosen] = _kernel_values(offsets[chosen], kernel)
-    weights = torch.zeros(inside.shape, device=keep.device)
+    for number in numbers.unique().tolist():
+        chosen = numbers[clips] == number
+        values[chosen] = _kernel_values(offsets[chosen], KERNELS[number])
+    weights = torch.zeros(inside.shape)
     weights[inside] = values
-    return (weights / weights.sum(2, keepdim=True)).to(dtype)
+    return weights
+
+
+def _weights_everywhere(offsets: Tensor, widened: Tensor, num_frames: int, numbers: Tensor, keep: Tensor) -> Tensor:
+    """The same for devices that wait where the number of places is asked for, and have work to spare."""
+    weights = torch.zeros(offsets.shape, device=offsets.device)
+    for number, kernel in enumerate(KERNELS):
+        scale = 2 * (torch.full_like(widened, num_frames) if kernel == "nearest" else widened)[:, None, None]
+        inside = (offsets.abs() <= _SUPPORT[kernel] * scale) & keep[:, None] & (numbers == number)[:, None, None]
+        weights = torch.where(inside, _kernel_values(offsets.float() / scale, kernel), weights)
+    return weights
+
+
+def to_device(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the CPU on a device, without waiting for what the device is at."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def linear_operator(lengths: Tensor, num_frames: int, max_length: int | None = None) -> Tensor:
@@ -289,8 +314,8 @@ class TemporalJitter:
         max_length = _check_lengths(lengths, 1, max_length)
         # drawn on the generator's device (the CPU, for one stream of numbers whatever the batch is on)
         choice = torch.randint(len(self.ratios), lengths.shape, generator=generator)
-        order = torch.rand(len(lengths), max_length, generator=generator).to(lengths.device)
-        ratio = torch.tensor(self.ratios)[choice].to(lengths.device)
+        order = to_device(torch.rand(len(lengths), max_length, generator=generator), lengths.device)
+        ratio = to_device(torch.tensor(self.ratios)[choice], lengths.device)
         dropped = (ratio * lengths).round().long() if self.drop == "ratio" else (ratio > 0).long()
         dropped = torch.minimum(dropped, lengths - 1)
         padding = torch.arange(max_length, device=lengths.device) >= lengths[:, None]

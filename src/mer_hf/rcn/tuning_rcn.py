@@ -17,13 +17,30 @@ class Dropout(nn.Dropout):
         maps = input  # torch's name for it
         if not self.training or self.p in (0, 1) or maps.device.type != "cpu":
             return super().forward(maps)
-        bits, integer = (8, torch.int8) if float(self.p * 2**8).is_integer() else (16, torch.int16)
-        dropped = round(self.p * 2**bits)
-        words = torch.randint(-(2**63), 2**63 - 1, (-(-maps.numel() * bits // 64),))
-        # compared in place, for torch is slow to turn bool into bf16
-        kept = words.view(integer)[: maps.numel()].ge_(dropped - 2 ** (bits - 1)).to(maps.dtype)
-        kept = kept.mul_(2**bits / (2**bits - dropped))
+        kept = kept_by_bits(random_words(maps.numel(), self.p), maps.numel(), self.p, maps.dtype)
         return maps * kept.as_strided(maps.shape, torch.empty_like(maps).stride())  # in the order of the maps' memory
 
 
-__all__ = ["Dropout"]
+def bits_an_element(p: float) -> int:
+    """How many random bits decide on an element: those that p is a multiple of, 8 or 16."""
+    return 8 if float(p * 2**8).is_integer() else 16
+
+
+def random_words(count: int, p: float, generator: torch.Generator | None = None) -> Tensor:
+    """Random bits for `count` elements, int64 on the CPU; of torch's own numbers where there is no generator."""
+    return torch.randint(-(2**63), 2**63 - 1, (-(-count * bits_an_element(p) // 64),), generator=generator)
+
+
+def kept_by_bits(words: Tensor, count: int, p: float, dtype: torch.dtype) -> Tensor:
+    """Random words (..., W) int64 -> (..., count): 0 in place of a part p of the elements, 1 / (1 - p) of the others.
+
+    The words are overwritten.
+    """
+    bits = bits_an_element(p)
+    dropped = round(p * 2**bits)
+    # compared in place, for torch is slow to turn bool into bf16
+    kept = words.view(torch.int8 if bits == 8 else torch.int16)[..., :count].ge_(dropped - 2 ** (bits - 1)).to(dtype)
+    return kept.mul_(2**bits / (2**bits - dropped))
+
+
+__all__ = ["Dropout", "bits_an_element", "kept_by_bits", "random_words"]

@@ -6,7 +6,7 @@ Each source is a dataset whose `__getitems__` gives a whole batch, for gathering
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict, cast
 
 import numpy as np
@@ -19,6 +19,7 @@ from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fiel
 from mer_hf.drawn.images import ImageSettings, draw_images, drawn_faces
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
+from mer_hf.rcn.temporal_rcn import to_device
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, FramesBatch, MotionBatch, RcnVideoProcessor
 from mer_hf.training.clips import Clip, ReadyInput
 
@@ -43,7 +44,33 @@ class DrawnBatch(TypedDict):
     action_units: Tensor
 
 
+BLOCK = 8192
+"""Number of fields that are drawn at once on CUDA."""
 REST = 0.1  # part of the fields in which no unit moves: a model that has seen stillness is less sure of what it is
+
+
+class Order(torch.utils.data.Sampler[list[int]]):
+    """The batches of an epoch as lists of indices, in an order that is drawn when the epoch begins.
+
+    Args:
+        count: number of clips or fields.
+        batch_size: number of them in a batch.
+        drop_last: whether a last batch of fewer is left out.
+        generator: of the CPU, from which the order is drawn.
+    """
+
+    def __init__(self, count: int, batch_size: int, drop_last: bool, generator: torch.Generator) -> None:
+        self.count, self.batch_size, self.drop_last, self.generator = count, batch_size, drop_last, generator
+
+    def __len__(self) -> int:
+        """Number of batches in an epoch."""
+        return (self.count if self.drop_last else self.count + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Each index once, or left out with the last batch."""
+        order = torch.randperm(self.count, generator=self.generator).tolist()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield order[start : start + self.batch_size]
 
 
 class Packed:
@@ -111,7 +138,7 @@ class ResidentClips(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A batch: `labels`, and `pixel_values_videos` or, before time is resampled, `clips`."""
-        rows = torch.tensor(indices, device=self.labels.device)
+        rows = to_device(torch.tensor(indices), self.labels.device)
         if self.inputs is None:
             return {"clips": self.unfinished(rows), "labels": self.labels[rows]}
         return {"pixel_values_videos": self.inputs.index_select(0, rows), "labels": self.labels[rows]}
@@ -140,6 +167,8 @@ class DrawnFields(torch.utils.data.Dataset):
         self.count, self.config, self.device = count, config, device
         self.settings = settings or DrawingSettings(rest=REST)
         self.generator = torch.Generator().manual_seed(seed)
+        self.block: tuple[int, DrawnBatch] | None = None
+        self.left = 0  # batches of the block that were not given yet
 
     def __len__(self) -> int:
         """How many fields an epoch has."""
@@ -147,7 +176,21 @@ class DrawnFields(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int]) -> DrawnBatch:
         """A batch: `pixel_values_videos` (B, 1, C, H, W), `labels` (-1 where no unit moves), `action_units` (B, U)."""
-        return self.draw(len(indices))
+        return self.next_batch(len(indices))
+
+    def next_batch(self, count: int) -> DrawnBatch:
+        """A batch of `count` fields, half of each form; on CUDA out of a block that is drawn at once.
+
+        A batch has too little for such a device: drawing 256 fields takes it as long as 2,000.
+        """
+        if self.device.type != "cuda":
+            return self.draw(count)
+        if self.block is None or self.left == 0 or self.block[0] != count:
+            self.left = -(-BLOCK // count)
+            self.block = count, self.draw(count * self.left)
+        self.left -= 1
+        whole, rows = self.block[1], slice(self.left, None, len(self.block[1]["labels"]) // count)
+        return cast(DrawnBatch, {name: cast(Tensor, values)[rows] for name, values in whole.items()})
 
     def draw(self, count: int, published: bool | None = None) -> DrawnBatch:
         """A batch of `count` fields: all as signed flow, all in the published form, or (None) half of each."""
@@ -256,7 +299,7 @@ class JointClips(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: list[int]) -> Batch:
         """A batch as of `ResidentClips`; `drawn` (D, 1, C, H, W), and `labels` and `action_units` of B clips and D."""
-        clips, fields = self.clips.__getitems__(indices), self.drawn.draw(self.per_clip * len(indices))
+        clips, fields = self.clips.__getitems__(indices), self.drawn.next_batch(self.per_clip * len(indices))
         unknown = torch.full((len(indices), fields["action_units"].shape[1]), torch.nan, device=self.numbers.device)
         return {
             **clips,
@@ -266,4 +309,13 @@ class JointClips(torch.utils.data.Dataset):
         }
 
 
-__all__ = ["DRAWN_CLASSES", "DrawnClips", "DrawnFields", "JointClips", "ResidentClips", "drawn_source"]
+__all__ = [
+    "DRAWN_CLASSES",
+    "Batch",
+    "DrawnClips",
+    "DrawnFields",
+    "JointClips",
+    "Order",
+    "ResidentClips",
+    "drawn_source",
+]

@@ -1,9 +1,10 @@
 """Who is held out, who trains which fold, and what is kept of it.
 
-    Plan -> folds_of -> Job: a fold and a seed -> shared_out -> a file each, held by a lock while a process is at work
+    Plan -> folds_of -> Job: a fold and a seed -> dealt -> unfinished, held by locks -> a file each -> collect
 
-A finished job is a file, and a job at work is a lock: a run that was stopped goes on where it was, and any number of
-processes that run the same command share the jobs out among themselves.
+A finished job is a file, so a run that was stopped goes on where it was. The processes of a launcher deal the jobs out
+among themselves and gather the files in the end, also from machines with disks of their own. A job at work is a lock,
+so that the same command may run in a second terminal as well.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
@@ -21,7 +22,6 @@ import numpy as np
 import pandas as pd
 from datasets import Dataset
 from filelock import FileLock, Timeout
-from tqdm.auto import tqdm
 
 from mer_hf.files import write_atomically
 from mer_hf.protocols import (
@@ -185,19 +185,52 @@ def folder_name(name: str) -> str:
     return safe if len(safe) <= 200 else f"{safe[:180]}~{zlib.crc32(safe.encode()):08x}"
 
 
-def shared_out(jobs: Sequence[Job], share: Share) -> Iterator[tuple[Job, bool]]:
-    """All jobs, and whether to wait for the process that is at work on one.
+def dealt(jobs: Sequence[Job], share: Share) -> list[Job]:
+    """The jobs that fall to this process, of those that none of the processes has kept; each may have its own disk."""
+    if share.world_size == 1:
+        return list(jobs)
+    kept = share.gather([job.kept() is not None for job in jobs])
+    unkept = [job for job, *by in zip(jobs, *kept, strict=True) if not any(by)]
+    return unkept[share.rank :: share.world_size]
 
-    First come those that fall to this process when they are dealt out, then those of the others, should they be slower.
-    The first process, which needs all of them, goes through them once more and waits, should one be unfinished.
+
+def collect(jobs: Sequence[Job], share: Share) -> None:
+    """Give each process the files that others have kept and it has not; it waits until all are through."""
+    share.gather(None)  # until here, others were still at work
+    here = [job.kept() is not None for job in jobs]
+    everywhere = [all(by) for by in zip(*share.gather(here), strict=True)]
+    found = {
+        number: job.path.read_text(encoding="utf-8")
+        for number, (job, kept, by_all) in enumerate(zip(jobs, here, everywhere, strict=True))
+        if kept and not by_all
+    }
+    for number, text in (entry for each in share.gather(found) for entry in each.items()):
+        if not here[number]:
+            jobs[number].path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(jobs[number].path, text)
+
+
+def unfinished(jobs: Iterable[Job], size: int, wait: bool = False) -> Iterator[list[Job]]:
+    """The jobs that are to be done, so many at a time, held until the next ones are asked for.
+
+    Args:
+        jobs: those of this process.
+        size: number of jobs at a time, 1 where they are waited for.
+        wait: whether to wait for a job that another process, of a second terminal, is at work on.
     """
-    with tqdm(total=len(jobs), desc="folds", disable=share.rank != 0 or not jobs) as bar:
-        for turn in range(share.world_size):
-            for job in jobs[(share.rank + turn) % share.world_size :: share.world_size]:
-                yield job, False
-                bar.update()
-    if share.rank == 0:
-        yield from ((job, True) for job in jobs)
+    chunk: list[Job] = []
+    with contextlib.ExitStack() as locks:
+        for job in jobs:
+            with contextlib.ExitStack() as lock:
+                if lock.enter_context(job.held(wait)) and job.kept() is None:
+                    locks.push(lock.pop_all())
+                    chunk.append(job)
+            if len(chunk) == size:
+                yield chunk
+                locks.close()
+                chunk = []
+        if chunk:
+            yield chunk
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
@@ -210,4 +243,15 @@ def json_digest(content: dict[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-__all__ = ["Job", "Kept", "check_learnable", "folder_name", "folds_of", "json_digest", "shared_out", "write_json"]
+__all__ = [
+    "Job",
+    "Kept",
+    "check_learnable",
+    "collect",
+    "dealt",
+    "folder_name",
+    "folds_of",
+    "json_digest",
+    "unfinished",
+    "write_json",
+]

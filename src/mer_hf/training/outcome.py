@@ -233,7 +233,9 @@ def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, obj
 
     The label set of a corpus is named even where the recipe does not: by it a run finds its published protocol.
     """
-    default = TrainingArguments(output_dir=arguments.output_dir).to_dict()
+    # new arguments set accelerate up anew: of the same device, so that processes that train one model stay together
+    default = TrainingArguments(output_dir=arguments.output_dir, use_cpu=arguments.use_cpu).to_dict()
+    default["use_cpu"] = False
     changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
     changed = {name: value for name, value in changed.items() if not name.startswith(("hub_", "push_to_hub"))}
     label_set = recipe.label_set or default_label_set(recipe.dataset)

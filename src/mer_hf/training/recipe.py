@@ -24,7 +24,7 @@ from yaml.constructor import ConstructorError
 
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.predictions import names_of_runs
-from mer_hf.training.processes import take_share
+from mer_hf.training.processes import launched, take_share
 
 DRAWN = "action-units"
 """What a recipe names as its dataset where motion is drawn, and no clip is read."""
@@ -63,7 +63,7 @@ INSTEAD = {
     "label_smoothing_factor": "say --model '{\"label_smoothing\": 0.1}', which class weights go with",
     "label_names": "the labels are those of the dataset",
     "data_seed": "a fold's random numbers follow from --seed and its name",
-    "ddp": "a fold is trained by one process; several processes share the folds out",
+    "ddp": "a fold is trained by one process, and --protocol none by all with what holds for every model",
     "fsdp": "a fold is trained by one process; several processes share the folds out",
     "deepspeed": "a fold is trained by one process; several processes share the folds out",
     "do_": "`mer-hf train` trains and scores, `mer-hf score` only scores",
@@ -101,6 +101,7 @@ HELP = {
     "average_seeds": "save one model that averages the predictions of all seeds",
     "average_with": "saved model that every trained one is averaged with",
     "control": "score a PCA and a support vector machine on the same folds (flow)",
+    "fold_batch": "trainings that are made as one: a number, or auto for what is fastest",
     "choose": "recipes among which each fold chooses on its training side alone",
     "choose_epochs": "numbers of epochs among which it chooses likewise",
     "also_test_choice": "say too what choosing on the held-out clips would have claimed",
@@ -147,6 +148,7 @@ class Recipe:
     average_seeds: bool = False
     average_with: str | None = None
     control: bool = False
+    fold_batch: str = "auto"
     choose: list[str] | None = None
     choose_epochs: list[float] | None = None
     also_test_choice: bool = False
@@ -171,6 +173,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise RecipeError(f"{name} must be above 0 and finite, got {value}")
+        if self.fold_batch != "auto" and not (self.fold_batch.isdecimal() and 1 <= int(self.fold_batch) <= 10_000):
+            raise RecipeError(f"fold_batch must be auto, or a number from 1 to 10000, got {_short(self.fold_batch)}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
         self._refuse_unused()
@@ -340,13 +344,17 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
     Raises:
         RecipeError: for a file that cannot be read, an unknown key, or a value that cannot be used.
     """
-    take_share()  # before the training arguments look for the other processes of a launcher
     argv = list(argv)
     path = argv.pop(0) if argv and not argv[0].startswith("-") else None
     from_file = [] if path is None else _as_argv(_read_yaml(Path(path)), f"recipe {path}: ")
     for argument in argv:
         _check_option(argument)
     parser = _parser()
+    given = parser.parse_known_args([*from_file, *argv])[0]
+    if given.protocol != "none" or given.choose or given.choose_epochs:
+        take_share()  # before the training arguments look for the other processes of a launcher
+    elif launched().world_size > 1 and not torch.cuda.is_available():
+        parser.set_defaults(use_cpu=True)  # otherwise accelerate lets each process train alone
     try:
         parsed = parser.parse_args_into_dataclasses(
             [*from_file, *argv], look_for_args_file=False, return_remaining_strings=True

@@ -2,7 +2,7 @@
 
 train: recipe, clips -> make_plan -> run -> Outcome          score: a saved model, clips -> Outcome
 
-run: clips in memory -> jobs: folds and seeds, shared out and kept as files -> the model of all clips -> Outcome
+run: clips in memory -> jobs: folds and seeds, dealt out, kept as files, gathered -> the model of all clips -> Outcome
      (where there are candidates, the jobs of inner folds come first, and each fold trains what it chooses)
 """
 
@@ -10,7 +10,7 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
@@ -18,6 +18,7 @@ from typing import cast
 import pandas as pd
 import torch
 from datasets import Dataset
+from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
 from mer_hf.data import load_dataset
@@ -29,10 +30,11 @@ from mer_hf.metrics import SCORES, scores
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
+from mer_hf.training.batched import Training, fold_batch, train_all
 from mer_hf.training.choice import Choosing, all_clips, check_choosable
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
-from mer_hf.training.folds import Job, Kept, folds_of, json_digest, shared_out
+from mer_hf.training.folds import Job, Kept, collect, dealt, folds_of, json_digest, unfinished
 from mer_hf.training.outcome import (
     Found,
     Outcome,
@@ -50,24 +52,13 @@ from mer_hf.training.outcome import (
 from mer_hf.training.plan import Plan, RunError, make_plan
 from mer_hf.training.processes import ALONE, Share, take_share
 from mer_hf.training.recipe import DRAWN, Recipe, read_recipe
-from mer_hf.training.trainer import calibrate_units, finish_tracking, many_small_steps, predict
-from mer_hf.training.trainer import train as train_one
+from mer_hf.training.trainer import Trained, calibrate_units, finish_tracking, many_small_steps, predict
 
 logger = logging.getLogger(__name__)
 
 MAY_DIFFER = (
-    *(
-        "choose",
-        "also_test_choice",
-        "folds",
-        "seeds",
-        "average_seeds",
-        "control",
-        "num_proc",
-        "use_cpu",
-        "bf16",
-        "fp16",
-    ),
+    *("choose", "also_test_choice", "folds", "seeds", "average_seeds", "control", "fold_batch", "num_proc"),
+    *("use_cpu", "bf16", "fp16"),
     *("disable_tqdm", "report_to", "run_name", "project", "trackio_space_id", "log_level", "logging_strategy"),
     *("logging_steps", "logging_first_step", "dataloader_pin_memory", "output_dir"),
 )
@@ -110,7 +101,9 @@ def train_parsed(recipe: Recipe, arguments: TrainingArguments, clips: Dataset | 
         clips = load_dataset(
             recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
         )
-    plan, share = make_plan(recipe, arguments, clips), take_share()
+    one_model = arguments.world_size > 1
+    share = Share(arguments.process_index, arguments.world_size, True) if one_model else take_share()
+    plan = make_plan(recipe, arguments, clips)
     if plan.dataset is not None and share.rank == 0:
         warn_of_leaks(plan.dataset)
     return run(plan, share)
@@ -131,12 +124,15 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
 
     Args:
         plan: what all trainings have in common.
-        share: which of several processes this is. All of them train folds; the first also gathers the results.
+        share: which of several processes this is. All of them train folds, or parts of one model; the first also
+            gathers the results.
 
     Returns:
         The outcome; None in all processes but the first.
     """
     started = time.monotonic()
+    if share.one_model and (plan.recipe.protocol != "none" or plan.candidates):
+        raise RunError("this process has joined others to train one model; start processes anew to train folds in them")
     folds = [] if plan.dataset is None else folds_of(plan.recipe, plan.dataset)
     if plan.dataset is not None and plan.candidates:
         check_choosable(folds, plan.dataset)
@@ -150,18 +146,27 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     with many_small_steps():
         if choosing is not None:
             candidate = choosing.jobs(folds)
-            for job in unfinished(list(candidate), share):
-                train_and_test(*loaded[candidate[job]], job)
-        for job in unfinished(jobs, share):
+            for name, (each, clips) in loaded.items():
+                train_folds(each, clips, [job for job, by in candidate.items() if by == name], share)
+            for (job,) in unfinished(candidate, 1, wait=True):  # a choice needs those of a second terminal too
+                train_and_test(*loaded[candidate[job]], [job])
+            for (job,) in unfinished(dealt(jobs, share), 1):
+                keep_chosen(loaded, choosing, job)
+            collect(jobs, share)
+        else:
+            train_folds(*loaded[""], jobs, share)
+        if share.rank != 0 and not share.one_model:
+            return None
+        for (job,) in unfinished(jobs, 1, wait=True):
             if choosing is None:
-                train_and_test(*loaded[""], job)
+                train_and_test(*loaded[""], [job])
             else:
                 keep_chosen(loaded, choosing, job)
-        if share.rank != 0:
-            return None
         final = None if choosing is None else choosing.choice(all_clips(choosing.dataset))
         trained_by, clips = loaded["" if final is None else final.chosen]
         model = final_model(trained_by, clips)
+    if share.rank != 0:
+        return None
     kept = [table for job in jobs if (table := job.kept()) is not None]
     predictions = pd.concat(kept, ignore_index=True) if kept else None
     found = found_of(plan, predictions)
@@ -196,12 +201,14 @@ def load_all(plan: Plan) -> Loaded:
     return loaded
 
 
-def unfinished(jobs: Sequence[Job], share: Share) -> Iterator[Job]:
-    """The jobs that nobody has kept, each held by this process while it is at work on it."""
-    for job, wait in shared_out(jobs, share):
-        with job.held(wait) as held:
-            if held and job.kept() is None:
-                yield job
+def train_folds(plan: Plan, clips: Sequence[Clip], jobs: Sequence[Job], share: Share) -> None:
+    """Train and test the jobs that fall to this process, as many at once as is best, and gather those of the others."""
+    if jobs:
+        size = fold_batch(plan, training_of(clips, jobs[0]))
+        bar = tqdm(dealt(jobs, share), desc="folds", disable=share.rank != 0)
+        for chunk in unfinished(bar, size):
+            train_and_test(plan, clips, chunk)
+        collect(jobs, share)
 
 
 def keep_chosen(loaded: Loaded, choosing: Choosing, job: Job) -> None:
@@ -211,7 +218,7 @@ def keep_chosen(loaded: Loaded, choosing: Choosing, job: Job) -> None:
         for each, name in jobs.items():
             with each.held(wait=True):  # another process may still be at work on it
                 if each.kept() is None:
-                    train_and_test(*loaded[name], each)
+                    train_and_test(*loaded[name], [each])
 
     finish(choosing.jobs_before(job.fold))
     choice = choosing.choice(job.fold)
@@ -279,13 +286,28 @@ def data_of(dataset: Dataset | None) -> Record:
     return {"data": DRAWN_DATA} if dataset is None else data_record(dataset)
 
 
-def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
-    """Train on one side of a fold, and keep what the model says of the other.
+def training_of(clips: Sequence[Clip], job: Job) -> Training:
+    """The training of a job: on the clips of one side of its fold."""
+    return Training([clips[row] for row in job.fold.train], job.random_seed, job.name)
+
+
+def train_and_test(plan: Plan, clips: Sequence[Clip], jobs: Sequence[Job]) -> None:
+    """Train on one side of each fold, as one where there are several, and keep what the models say of the other.
 
     Raises:
         RunError: for a training that goes astray.
     """
-    trained = train_one(plan, [clips[row] for row in job.fold.train], job.random_seed, job.name)
+    trainings = [training_of(clips, job) for job in jobs]
+    for job, trained in zip(jobs, train_all(plan, trainings, len(jobs)), strict=True):
+        keep_test(plan, clips, job, trained)
+
+
+def keep_test(plan: Plan, clips: Sequence[Clip], job: Job, trained: Trained) -> None:
+    """Keep what the model of a fold says of those who were held out.
+
+    Raises:
+        RunError: for scores that are not finite numbers.
+    """
     model = averaged(plan, [trained.model])
     held_out = [clips[row] for row in job.fold.test]
     logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
@@ -299,9 +321,10 @@ def train_and_test(plan: Plan, clips: Sequence[Clip], job: Job) -> None:
 
 def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
     """The model of all clips, or of drawn motion; of all seeds, where they are averaged."""
+    seeds = plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]
+    trainings = [Training(clips, seed, f"all clips, seed {seed}") for seed in seeds]
     models = []
-    for seed in plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]:
-        trained = train_one(plan, clips, seed, f"all clips, seed {seed}")
+    for trained in train_all(plan, trainings, fold_batch(plan, trainings[0])):
         finish_tracking(trained, {})
         if plan.config.action_units:
             calibrate_units(trained.model)

@@ -5,7 +5,8 @@ draw_sequences -> residual_motion, the same that is taken of a camera -> moment_
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,19 +28,23 @@ class SpottingRecipe:
         steps: of the optimiser.
         batch_size: sequences in a step.
         seconds: of a sequence.
-        learning_rate: at its height; it warms up over a twentieth of the steps, and falls as a cosine.
+        pieces: into which a sequence is cut, so that as many more are taken side by side and the recurrence, the
+            slowest part, takes as many steps fewer.
+        learning_rate: at its height; it is there after `warm_up` steps, and falls to 0 over the last third.
         weight_decay: of the weights.
-        freeze_norms: part of the steps after which batch normalisation keeps its statistics: over hundreds of recurrent
-            steps, those of a batch and those that are kept lead to different states.
+        warm_up: steps, after which batch normalisation keeps its statistics as well: over hundreds of recurrent steps,
+            those of a batch and those that are kept lead to different states, so most of the training has to have those
+            that the network is used with.
         seed: of weights and drawings.
     """
 
-    steps: int = 900
-    batch_size: int = 32
+    steps: int = 1500
+    batch_size: int = 16
     seconds: float = 12.0
-    learning_rate: float = 4e-3
+    pieces: int = 2
+    learning_rate: float = 3e-3
     weight_decay: float = 0.02
-    freeze_norms: float = 0.5
+    warm_up: int = 60
     seed: int = 0
 
 
@@ -66,28 +71,23 @@ def train_spotter(
         The loss of each step.
     """
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(recipe.seed)
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     others = [weight for weight in model.parameters() if weight.ndim <= 1]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    warm = max(1, recipe.steps // 20)
 
     def rate(step: int) -> float:
-        return (
-            (step + 1) / warm if step < warm else 0.5 + 0.5 * math.cos(math.pi * (step - warm) / (recipe.steps - warm))
-        )
+        return min((step + 1) / recipe.warm_up, 1.0, 3 * (recipe.steps - step) / recipe.steps)
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    places, losses = grid_places(device), []
+    losses = []
     model.train()
-    for step in range(recipe.steps):
-        if step == int(recipe.freeze_norms * recipe.steps):
+    for step, (inputs, targets) in enumerate(drawn_batches(recipe, settings, device)):
+        if step == recipe.warm_up:
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        drawn = draw_sequences(recipe.batch_size, recipe.seconds, places, generator, settings, device)
-        loss = model(drawn_input(drawn), targets=drawn.targets).loss
+        loss = model(inputs, targets=targets).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -98,6 +98,29 @@ def train_spotter(
             report(step, losses[-1])
     model.eval()
     return losses
+
+
+def drawn_batches(
+    recipe: SpottingRecipe, settings: SequenceSettings | None, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Inputs and targets, (B * pieces, T / pieces, ...), of each step; the next are drawn while a step is taken."""
+    generator, places = torch.Generator().manual_seed(recipe.seed), grid_places(device)
+
+    def draw() -> tuple[Tensor, Tensor]:
+        drawn = draw_sequences(recipe.batch_size, recipe.seconds, places, generator, settings, device)
+        length = drawn.targets.shape[1] // recipe.pieces
+        inputs, targets = (
+            part[:, : length * recipe.pieces].unflatten(1, (recipe.pieces, length)).flatten(0, 1)
+            for part in (drawn_input(drawn), drawn.targets)
+        )
+        return inputs, targets
+
+    with ThreadPoolExecutor(1) as executor:
+        coming = executor.submit(draw)
+        for _ in range(recipe.steps - 1):
+            batch, coming = coming.result(), executor.submit(draw)
+            yield batch
+        yield coming.result()
 
 
 # --- what it finds ---

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
+from accelerate.data_loader import prepare_data_loader
 from timm.utils import ModelEmaV3
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -24,12 +25,13 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirrored
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
-from mer_hf.rcn.temporal_rcn import TemporalJitter
+from mer_hf.rcn.temporal_rcn import TemporalJitter, to_device
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.batches import Batch, DrawnClips, DrawnFields, JointClips, ResidentClips, drawn_source
+from mer_hf.training.batches import Batch, DrawnClips, DrawnFields, JointClips, Order, ResidentClips, drawn_source
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
+from mer_hf.training.processes import share_statistics
 from mer_hf.training.recipe import Recipe
 
 CALIBRATION_SEED = 2**32
@@ -42,15 +44,17 @@ and those that are kept of all, lead to different states."""
 
 
 class Trained(NamedTuple):
-    """A trained model, in evaluation mode and fp32, and the trainer that trained it."""
+    """A trained model, in evaluation mode and fp32.
+
+    Attributes:
+        model: the model.
+        curve: what was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`.
+        trainer: the trainer that trained it.
+    """
 
     model: RcnForVideoClassification
+    curve: list[dict[str, float]]
     trainer: "RcnTrainer"
-
-    @property
-    def curve(self) -> list[dict[str, float]]:
-        """What was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`."""
-        return self.trainer.state.log_history
 
 
 def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Trained:
@@ -65,11 +69,19 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
     Raises:
         RunError: where the weights or the loss stop being finite numbers.
     """
+    trainer = begin(plan, clips, seed, name)
+    trainer.train()
+    return finish(trainer)
+
+
+def begin(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> "RcnTrainer":
+    """A training before its first step, see `train`: the trainer, with the model and the source of its batches."""
     arguments, config = copy.copy(plan.arguments), copy.deepcopy(plan.config)
     arguments.seed = seed
     arguments.run_name = "/".join(part for part in (arguments.run_name, name) if part) or None
-    if len(clips) % arguments.train_batch_size == 1 < len(clips):
-        arguments.dataloader_drop_last = True  # batch normalisation cannot learn from a batch of one clip
+    processes = arguments.world_size
+    if 0 < len(clips) % (arguments.train_batch_size * processes) < max(2, processes) < len(clips):
+        arguments.dataloader_drop_last = True  # batch normalisation cannot learn from one clip, nor a process from none
     set_seed(seed)
     source = training_source(plan, clips, seed)
     if not isinstance(source, DrawnFields | DrawnClips):
@@ -82,10 +94,18 @@ def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Train
         energies = np.stack([motion_energy(frames) for frames in pictures])
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(energies)))
     trainer = RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
-    trainer.train()
-    model = trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # without the autocast of training
+    if processes > 1:
+        share_statistics(model, True)
+        torch.manual_seed(seed + 2**32 * arguments.process_index)  # each drops other places of its part
+    return trainer
+
+
+def finish(trainer: "RcnTrainer") -> Trained:
+    """What came out of a trainer whose steps are done."""
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the autocast of training
+    share_statistics(model, False)
     model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
-    return Trained(model.eval(), trainer)
+    return Trained(model.eval(), trainer.state.log_history, trainer)
 
 
 def drawn_pictures(config: RcnConfig, count: int = 300) -> list[np.ndarray]:
@@ -136,12 +156,13 @@ class RcnTrainer(Trainer):
     def __init__(
         self,
         model: RcnForVideoClassification,
-        source: torch.utils.data.Dataset,
+        source: ResidentClips | DrawnFields | DrawnClips | JointClips,
         processor: RcnVideoProcessor,
         recipe: Recipe,
         arguments: TrainingArguments,
         name: str = "",
     ) -> None:
+        self.network, self.source, self.name = model, source, name
         self.processor, self.recipe = processor, recipe
         self.recurs_over_frames = model.config.connectivity == "sequence"
         self.jitter = TemporalJitter(drop=recipe.drop) if recipe.jitter else None
@@ -170,6 +191,24 @@ class RcnTrainer(Trainer):
                 run_name = folder_name(self.args.run_name or "run")
                 callback.logging_dir = str(Path(cast(str, self.args.output_dir), "tracked", run_name))
 
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        """Whole batches of the source, in an order that is drawn anew for every epoch.
+
+        Where several processes train one model, all of them have the same batches, of which each computes a part.
+        """
+        loader = torch.utils.data.DataLoader(
+            self.source,
+            batch_sampler=self.order(),
+            collate_fn=self.data_collator,
+            generator=torch.Generator(),  # the loader would draw from the stream of numbers of dropout
+        )
+        return prepare_data_loader(loader, num_processes=1, process_index=0, put_on_device=False)
+
+    def order(self) -> Order:
+        """The batches of every epoch, drawn from the numbers of this training."""
+        size = self.args.train_batch_size * self.args.world_size
+        return Order(len(self.source), size, self.args.dataloader_drop_last, self.generator)
+
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
@@ -196,13 +235,20 @@ class RcnTrainer(Trainer):
             for module in model.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
-        outputs = model(
-            self.finished(inputs),
-            labels=inputs["labels"],
-            action_units=inputs.get("action_units"),
-            num_items_in_batch=num_items_in_batch,
-        )
-        return (outputs.loss, outputs) if return_outputs else outputs.loss
+        pixels, labels, units = self.finished(inputs), inputs["labels"], inputs.get("action_units")
+        processes = self.args.world_size
+        if processes > 1:
+            pixels, labels = self.part(pixels), self.part(labels)
+            units = None if units is None else self.part(units)
+            # every process has counted the whole batch
+            num_items_in_batch = None if num_items_in_batch is None else num_items_in_batch / processes
+        outputs = model(pixels, labels=labels, action_units=units, num_items_in_batch=num_items_in_batch)
+        loss = outputs.loss * processes  # gradients are averaged over the processes
+        return (loss, outputs) if return_outputs else loss
+
+    def part(self, whole: Tensor) -> Tensor:
+        """The rows of a batch that fall to this process."""
+        return whole.tensor_split(self.args.world_size)[self.args.process_index]
 
     def finished(self, batch: Batch) -> Tensor:
         """The model input of a training batch, (B, T, C, H, W): clips jittered, then drawn fields, all mirrored."""
@@ -232,7 +278,7 @@ class RcnTrainer(Trainer):
 
 def mirror_at_random(pixels: Tensor, generator: torch.Generator, connectivity: str) -> Tensor:
     """Mirror each clip of a batch (B, T, C, H, W) left to right with probability 1/2."""
-    chosen = torch.rand(len(pixels), generator=generator).to(pixels.device) < 0.5
+    chosen = to_device(torch.rand(len(pixels), generator=generator) < 0.5, pixels.device)
     return torch.where(chosen[:, None, None, None, None], mirrored(pixels, connectivity), pixels)
 
 
@@ -257,10 +303,20 @@ class StopWhereNotFinite(TrainerCallback):
     ) -> None:
         """Look at all weights and statistics."""
         if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
-            raise RunError(
-                f"{self.name or 'the training'} went astray in epoch {round(state.epoch or 0)}: its weights are no "
-                f"longer finite numbers. A learning rate below {args.learning_rate:g} may help."
-            )
+            raise went_astray(self.name, round(state.epoch or 0), args.learning_rate)
+
+
+def went_astray(name: str, epoch: int, learning_rate: float) -> RunError:
+    """The error of a training whose weights are no longer finite after an epoch."""
+    return RunError(
+        f"{name or 'the training'} went astray in epoch {epoch}: its weights are no longer finite numbers. A learning "
+        f"rate below {learning_rate:g} may help."
+    )
+
+
+def moving_average(model: torch.nn.Module, decay: float) -> ModelEmaV3:
+    """The moving average of a model's weights; of the first steps it keeps less."""
+    return ModelEmaV3(model, decay=decay, use_warmup=True)
 
 
 class AverageWeights(TrainerCallback):
@@ -283,7 +339,7 @@ class AverageWeights(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Begin with the initial weights."""
-        self.average = ModelEmaV3(model, decay=self.decay, use_warmup=True)
+        self.average = moving_average(model, self.decay)
 
     def on_step_end(
         self,
@@ -393,11 +449,15 @@ def many_small_steps() -> Generator[None]:
 __all__ = [
     "RcnTrainer",
     "Trained",
+    "begin",
     "calibrate_units",
+    "finish",
     "finish_tracking",
     "many_small_steps",
     "mirror_at_random",
+    "moving_average",
     "predict",
     "train",
     "training_source",
+    "went_astray",
 ]

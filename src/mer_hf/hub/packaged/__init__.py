@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-PACKAGED = {"default": Path(__file__).parent / "default"}
-"""Name -> folder. `default` is the model of a pipeline that is asked for without one: trained on drawn motion."""
+PACKAGED = {name: Path(__file__).parent / name for name in ("default", "default-sequence")}
+"""Name -> folder, of models trained on drawn motion. `default`, of the flow from onset to apex, is the model of a
+pipeline that is asked for without one; `default-sequence`, of flow all along the clip, needs no apex.
+"""
 SPOTTER = Path(__file__).parent / "spotter"
 """The network of a spotting pipeline that is asked for without one: trained on drawn sequences."""
 
