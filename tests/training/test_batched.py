@@ -205,7 +205,7 @@ def test_another_fold_batch_is_refused(tmp_path, given):
         (APPEARANCE, "every fold has a mask of its own"),
         (SEQUENCE, "the last steps keep their batch statistics"),
         (
-            {"model": {"image_size": [32, 32], "backbone": "resnet10t", "backbone_kwargs": {}}},
+            {"model": {"section_pools": [1], "backbone": "resnet10t", "backbone_kwargs": {}}},
             "backbone resnet10t may hold",
         ),
         ({"optim": "adafactor"}, "optim is adafactor"),
