@@ -61,7 +61,7 @@ def encoded():
 
 @pytest.fixture(scope="session")
 def network(tmp_path_factory):
-    """The folder of a small network that finds an event wherever its apex output has a peak."""
+    """The folder of a small network that finds an event wherever its score has a peak."""
     torch.manual_seed(0)
     config = RcnSpottingConfig(backbone_kwargs={"width": 6}, moment_size=5, hidden_size=7, threshold=0.0)
     folder = tmp_path_factory.mktemp("network")

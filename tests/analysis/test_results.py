@@ -198,7 +198,7 @@ def test_the_command_says_what_failed_and_ends_with_1(videos, network, tmp_path,
         (["VIDEO", "--export", "pdf"], "there is no export 'pdf'; there are eaf,"),
         (["VIDEO", "--faces", "few"], "--faces is 'few'"),
         (["VIDEO", "--num-proc", "0"], "num_proc is 0"),
-        (["VIDEO", "--model", "default.zip"], "default.zip"),
+        (["VIDEO", "--model", "models/of/mine.zip"], "models/of/mine.zip"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(given, said, videos, tmp_path, capsys):

@@ -204,7 +204,10 @@ def test_another_fold_batch_is_refused(tmp_path, given):
     [
         (APPEARANCE, "every fold has a mask of its own"),
         (SEQUENCE, "the last steps keep their batch statistics"),
-        ({"model": {"image_size": [32, 32], "backbone": "resnet10t"}}, "backbone resnet10t may hold"),
+        (
+            {"model": {"section_pools": [1], "backbone": "resnet10t", "backbone_kwargs": {}}},
+            "backbone resnet10t may hold",
+        ),
         ({"optim": "adafactor"}, "optim is adafactor"),
         ({"optim": "sgd", "optim_args": "momentum=0.9,nesterov=true"}, "optim_args asks for nesterov"),
         ({"gradient_accumulation_steps": 2}, "a step is accumulated from parts"),

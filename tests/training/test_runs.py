@@ -234,6 +234,7 @@ def test_the_saved_model_may_average_the_seeds_and_their_mean_is_scored(make_cli
     dataset = make_clips("flow", repeats=2)
     outcome = run_in(tmp_path / "out", dataset, seeds=2, average_seeds=True, bf16=False)
     assert len(trained) == 2 * 3 + 2
+    outcome.model.config.temperature = 1.0  # which was fitted to the mean
     clips = load_clips(dataset, outcome.processor)
     members = [predict(each.model, clips, outcome.processor).logits.softmax(1) for each, _ in trained[-2:]]
     assert not torch.allclose(*members)
@@ -249,6 +250,7 @@ def test_folds_and_the_model_in_the_end_are_averages_with_the_saved_one(make_cli
     companion, dataset = saved_model(mirror_averaging=True), make_clips("flow", repeats=2)
     options = {"average_with": folder_of(tmp_path / "companion", companion), "seeds": 2, "average_seeds": True}
     outcome = run_in(tmp_path / "out", dataset, **options, bf16=False)
+    outcome.model.config.temperature = 1.0  # which was fitted to the mean
     clips = load_clips(dataset, outcome.processor)
 
     def says(model):

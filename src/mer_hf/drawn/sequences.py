@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mer_hf.action_units import UNITS_IN_LONG_VIDEO, ActionUnit, Bump, damaged_table
 from mer_hf.drawn.bumps import Bumps, Draws, both_sides, sum_of_bumps, unit_table, vary
+from mer_hf.drawn.courses import ease
 from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.errors import MerHfError
 
@@ -304,19 +305,14 @@ def _set_table(sets: Mapping[tuple[int, ...], float] | tuple[tuple[int, ...], ..
 # --- displacement over time ---
 
 
-def _ease(part: Tensor) -> Tensor:
-    """Half a cosine from 0 at 0 to 1 at 1, constant outside."""
-    return 0.5 - 0.5 * (math.pi * part.clamp(0, 1)).cos()
-
-
 def _pulse(both: Tensor, onset: Tensor, rise: Tensor, stay: Tensor, fall: Tensor, left: Tensor) -> Tensor:
     """What happens once, (B, E) each -> its displacement over each pair, (B, T, E): it rises, stays, falls to `left`.
 
     The earlier frames' is taken off the later ones'.
     """
     since = both[..., None] - onset[:, None]
-    down = 1 - (1 - left[:, None]) * _ease((since - (rise + stay)[:, None]) / fall[:, None])
-    level = _ease(since / rise[:, None]) * down
+    down = 1 - (1 - left[:, None]) * ease((since - (rise + stay)[:, None]) / fall[:, None])
+    level = ease(since / rise[:, None]) * down
     return level[0] - level[1]
 
 
@@ -355,7 +351,7 @@ def _draw_speech(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSet
     speaks = draws.chance(settings.speakers, 1)
     start = draws.uniform(-0.6, 0.7, 1).clamp(min=-0.1) * clock.seconds
     length = draws.uniform(0.15, 1.2, 1) * clock.seconds * speaks
-    envelope = _ease((clock.both - start) / 0.25 + 0.5) * _ease((start + length - clock.both) / 0.25 + 0.5)
+    envelope = ease((clock.both - start) / 0.25 + 0.5) * ease((start + length - clock.both) / 0.25 + 0.5)
     # phrases and pauses: a slow wave that is mostly above its threshold
     phrase = _waves(clock.both, draws.uniform(0.15, 0.7, 2), draws.uniform(0, 1, 2)).sum(-1)
     envelope = envelope * torch.sigmoid(6 * (phrase + draws.uniform(0.3, 1.6, 1))) * speaks
@@ -532,7 +528,7 @@ def _draw_eating(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSet
     """Chewing, and swallowing."""
     chews = draws.chance(settings.chewing, 1)
     start, length = draws.uniform(-0.5, 0.8, 1) * clock.seconds, draws.uniform(0.3, 1.2, 1) * clock.seconds
-    envelope = chews * _ease((clock.both - start) / 0.3) * _ease((start + length - clock.both) / 0.3)
+    envelope = chews * ease((clock.both - start) / 0.3) * ease((start + length - clock.both) / 0.3)
     rate, phase = draws.uniform(0.94, 2.17, 1), draws.uniform(0, 1, 1)
     wave = _waves(clock.both, torch.cat([rate, rate], 1), torch.cat([phase, phase + 0.2], 1))
     chewed = envelope[..., None] * wave * draws.heavy((0.05, 0.5), 1, 2)
