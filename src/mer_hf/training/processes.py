@@ -58,7 +58,7 @@ def take_share() -> Share:
     share = launched()
     if share.world_size > 1:
         torch.set_num_threads(1)
-        dist.init_process_group("gloo", timeout=LONGEST_WAIT)
+        _join_group()
         atexit.register(dist.destroy_process_group)
         said = logging.getLogger("transformers.training_args")  # that they are a group, and train no model together
         said.addFilter(lambda record: "process group is initialized" not in str(record.msg))
@@ -70,6 +70,15 @@ def take_share() -> Share:
         devices = visible.split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = devices[local_rank % len(devices)]
     return share
+
+
+def _join_group() -> None:
+    store, rank, world_size = next(dist.rendezvous("env://", timeout=LONGEST_WAIT))
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+        # a launcher that starts all anew keeps its store, in which the addresses of the dead still stand; of several
+        # launchers each counts its own starts, so that there is no name on which they agree
+        store = dist.PrefixStore(f"start {os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    dist.init_process_group("gloo", timeout=LONGEST_WAIT, store=store, rank=rank, world_size=world_size)
 
 
 def launched() -> Share:
