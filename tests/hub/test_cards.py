@@ -347,7 +347,7 @@ def test_the_papers_of_the_preset_are_cited(preset, papers, results, config, car
     ("shape", "told"),
     [
         ({"connectivity": "appearance", "num_frames": 30}, "30 grey frames as one matrix"),
-        ({"connectivity": "sequence", "num_frames": 16}, "sequence: 16 frames, 12 x 12 pixels"),
+        ({"connectivity": "sequence", "num_frames": 16, "num_channels": 1}, "sequence: 16 frames, 12 x 12 pixels"),
     ],
 )
 def test_the_input_is_described(shape, told, results, config, card_of):

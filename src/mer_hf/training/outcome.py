@@ -235,7 +235,7 @@ def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, obj
     """
     # new arguments set accelerate up anew: of the same device, so that processes that train one model stay together
     default = TrainingArguments(output_dir=arguments.output_dir, use_cpu=arguments.use_cpu).to_dict()
-    default["use_cpu"] = False
+    default |= {"use_cpu": False, "dataloader_pin_memory": True}  # on CPUs the arguments change the latter
     changed = {name: value for name, value in arguments.to_dict().items() if value != default.get(name)}
     changed = {name: value for name, value in changed.items() if not name.startswith(("hub_", "push_to_hub"))}
     label_set = recipe.label_set or default_label_set(recipe.dataset)

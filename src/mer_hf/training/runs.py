@@ -27,6 +27,7 @@ from mer_hf.evaluation.confidence import Confidence
 from mer_hf.evaluation.summary import headline, summarise
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
+from mer_hf.protocols import Fold
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
@@ -144,24 +145,9 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
     jobs = [Job(f, seed, plan.output_dir, digest, held_out[f.name]) for seed in plan.seeds for f in folds]
     choosing = Choosing(plan, plan.dataset, digest) if plan.dataset is not None and plan.candidates else None
     with many_small_steps():
-        if choosing is not None:
-            candidate = choosing.jobs(folds)
-            for name, (each, clips) in loaded.items():
-                train_folds(each, clips, [job for job, by in candidate.items() if by == name], share)
-            for (job,) in unfinished(candidate, 1, wait=True):  # a choice needs those of a second terminal too
-                train_and_test(*loaded[candidate[job]], [job])
-            for (job,) in unfinished(dealt(jobs, share), 1):
-                keep_chosen(loaded, choosing, job)
-            collect(jobs, share)
-        else:
-            train_folds(*loaded[""], jobs, share)
+        carry_out(loaded, choosing, folds, jobs, share)
         if share.rank != 0 and not share.one_model:
             return None
-        for (job,) in unfinished(jobs, 1, wait=True):
-            if choosing is None:
-                train_and_test(*loaded[""], [job])
-            else:
-                keep_chosen(loaded, choosing, job)
         final = None if choosing is None else choosing.choice(all_clips(choosing.dataset))
         trained_by, clips = loaded["" if final is None else final.chosen]
         model = final_model(trained_by, clips)
@@ -169,16 +155,11 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
         return None
     kept = [table for job in jobs if (table := job.kept()) is not None]
     predictions = pd.concat(kept, ignore_index=True) if kept else None
-    found = found_of(plan, predictions)
+    found = found_of(plan, model, predictions)
     if choosing is not None and final is not None:
         found["choice"] = choosing.found(folds, final)
-    if (confidence := confidence_in(plan, model, predictions)) is not None:
-        found["confidence"] = confidence
-        believe(model.config, confidence, DRAWN_BECAUSE if plan.dataset is None else BECAUSE)
     if plan.recipe.control:
         found["control"] = control_scores(clips, folds, len(plan.classes))
-    if plan.dataset is None:
-        found |= {"classes": plan.classes, "drawn_motion": dict(score_drawn(model))}
     record = record_of(plan, len(folds))
     record |= circumstances(started, share.world_size)
     return Outcome(model, trained_by.processor, predictions, found, record, identity)
@@ -199,6 +180,29 @@ def load_all(plan: Plan) -> Loaded:
             seen[key] = [] if each.dataset is None else load_clips(each.dataset, each.processor, plan.recipe.num_proc)
         loaded[name] = each, seen[key]
     return loaded
+
+
+def carry_out(
+    loaded: Loaded, choosing: Choosing | None, folds: Sequence[Fold], jobs: Sequence[Job], share: Share
+) -> None:
+    """Train and test all jobs, each process its part; the first, when it returns, has all of them."""
+    if choosing is None:
+        train_folds(*loaded[""], jobs, share)
+    else:
+        candidate = choosing.jobs(folds)
+        for name, (each, clips) in loaded.items():
+            train_folds(each, clips, [job for job, by in candidate.items() if by == name], share)
+        for (job,) in unfinished(candidate, 1, wait=True):  # a choice needs those of a second terminal too
+            train_and_test(*loaded[candidate[job]], [job])
+        for (job,) in unfinished(dealt(jobs, share), 1):
+            keep_chosen(loaded, choosing, job)
+        collect(jobs, share)
+    if share.rank == 0 or share.one_model:
+        for (job,) in unfinished(jobs, 1, wait=True):
+            if choosing is None:
+                train_and_test(*loaded[""], [job])
+            else:
+                keep_chosen(loaded, choosing, job)
 
 
 def train_folds(plan: Plan, clips: Sequence[Clip], jobs: Sequence[Job], share: Share) -> None:
@@ -228,12 +232,21 @@ def keep_chosen(loaded: Loaded, choosing: Choosing, job: Job) -> None:
     job.keep(pd.DataFrame(content["predictions"]), content["curve"], choice=asdict(choice))
 
 
-def found_of(plan: Plan, predictions: pd.DataFrame | None) -> Found:
-    """The scores of the predictions of a run; none where nobody was held out."""
-    if predictions is None:
-        return {}
-    shown = headline(predictions, plan.classes, plan.recipe.average_seeds)
-    return {**summarise(predictions, plan.classes), "headline": shown}
+def found_of(plan: Plan, model: RcnForVideoClassification, predictions: pd.DataFrame | None) -> Found:
+    """The scores of the predictions of a run and of drawn motion; from which score on the model can be relied on.
+
+    The model is told the latter, in its configuration.
+    """
+    found: Found = {}
+    if predictions is not None:
+        shown = headline(predictions, plan.classes, plan.recipe.average_seeds)
+        found = {**summarise(predictions, plan.classes), "headline": shown}
+    if (confidence := confidence_in(plan, model, predictions)) is not None:
+        found["confidence"] = confidence
+        believe(model.config, confidence, DRAWN_BECAUSE if plan.dataset is None else BECAUSE)
+    if plan.dataset is None:
+        found |= {"classes": plan.classes, "drawn_motion": dict(score_drawn(model))}
+    return found
 
 
 def confidence_in(plan: Plan, model: RcnForVideoClassification, predictions: pd.DataFrame | None) -> Confidence | None:
