@@ -12,12 +12,24 @@ from torch import Tensor
 
 from mer_hf.action_units import ActionUnit, Bump
 from mer_hf.drawn.expression import ExpressionStatistics
+from mer_hf.errors import MerHfError
 
 
 class Draws:
-    """Random numbers (B, *shape) for B fields or sequences, on their device."""
+    """Random numbers (B, *shape) for B fields or sequences, on their device.
+
+    Args:
+        count: B.
+        generator: on the CPU, so that a seed gives the same numbers for every device.
+        device: where the numbers are wanted.
+
+    Raises:
+        MerHfError: for a generator that is not on the CPU.
+    """
 
     def __init__(self, count: int, generator: torch.Generator, device: torch.device) -> None:
+        if generator.device.type != "cpu":
+            raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
         self.count = count
         self.generator = generator
         self.device = device

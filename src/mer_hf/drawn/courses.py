@@ -9,7 +9,6 @@ that optical flow does to a motion but its noise is linear in it, so a sequence 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -102,16 +101,12 @@ def draw_courses(
         raise MerHfError(
             f"there is nothing to draw: {count} sequences of {frames} frames, {size[0]} x {size[1]} pixels"
         )
-    if generator.device.type != "cpu":
-        raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
     settings = settings or CourseSettings()
     draws = Draws(count, generator, torch.device(device))
     label, units = draw_expressions(draws, settings)
     across, down = face_coordinates(draws, size, settings)
     levels = draw_levels(draws, frames, settings)
-    motion = torch.stack(
-        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
-    )
+    motion = draw_motions(draws, units, across, down, settings)
     seen = torch.where(draws.chance(settings.oval, 1, 1, 1, 1), face_oval(across, down)[:, None], 1)
     texture = edge_texture(draws, across, down, settings)
     found = measured_motion(draws, (motion * seen).flatten(1, 2), texture, across, down, settings)
@@ -137,10 +132,7 @@ def ease(part: Tensor) -> Tensor:
 
 
 def draw_levels(draws: Draws, frames: int, settings: CourseSettings) -> Tensor:
-    """The level of each motion at each frame of a clip, less that at the first: (B, T, 1 + the motions around).
-
-    The units, then what `surrounding_motion` gives.
-    """
+    """The level of each of `draw_motions` at each frame of a clip, less that at the first: (B, T, K)."""
     duration = draws.uniform(*settings.duration, 1)
     off = draws.uniform(-settings.coding_reach, settings.coding_reach, 2)
     careful = draws.normal(1, 2) * torch.tensor(settings.coding_error, device=draws.device)
@@ -183,13 +175,14 @@ def _noise_over_time(
     return math.sqrt(common) * noise[:, :1] + math.sqrt(1 - common) * noise[:, 1:]
 
 
-# --- what moves beside the units ---
+# --- what moves ---
 
 HEAD_MOTIONS = 6
 
 
-def surrounding_motion(draws: Draws, across: Tensor, down: Tensor, settings: DrawingSettings) -> Sequence[Tensor]:
-    """What else moves, as in `fields` but one at a time, (B, 2, H, W) each: lids; gaze; six motions of the head."""
+def draw_motions(draws: Draws, units: Tensor, across: Tensor, down: Tensor, settings: DrawingSettings) -> Tensor:
+    """What moves, as in `fields` but apart, (B, K, 2, H, W): the units; lids; gaze; six motions of the head."""
+    expression = unit_motion(draws, units, across, down, settings)
     lid_x, lid_y, _, _, lid_sx, lid_sy, _ = both_sides((LID,)).to(draws.device).T
     iris_x, iris_y, _, _, iris_sx, iris_sy, _ = both_sides((IRIS,)).to(draws.device).T
     mid_x, mid_y, _, _, mid_sx, mid_sy, _ = both_sides((RELIEF,)).to(draws.device).T
@@ -214,7 +207,7 @@ def surrounding_motion(draws: Draws, across: Tensor, down: Tensor, settings: Dra
     lengths = (settings.head_shift, settings.head_shift, settings.head_turn, settings.head_growth)
     lengths += (settings.head_relief, settings.head_relief)
     head = [draws.heavy(length, 1, 1, 1) * torch.stack(mode, 1) for length, mode in zip(lengths, modes, strict=True)]
-    return [lids, gaze, *head]
+    return torch.stack([expression, lids, gaze, *head], 1)
 
 
 __all__ = ["CourseSettings", "DrawnCourses", "draw_courses"]

@@ -204,8 +204,6 @@ def draw_fields(
     """
     if min(count, *size) < 1:
         raise MerHfError(f"there is nothing to draw: {count} fields of {size[0]} x {size[1]} pixels")
-    if generator.device.type != "cpu":
-        raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same fields everywhere")
     settings = settings or DrawingSettings()
     draws = Draws(count, generator, torch.device(device))
     label, units = draw_expressions(draws, settings)
@@ -259,7 +257,21 @@ def draw_expressions(draws: Draws, settings: DrawingSettings) -> tuple[Tensor, T
 def face_coordinates(draws: Draws, size: tuple[int, int], settings: DrawingSettings) -> tuple[Tensor, Tensor]:
     """Face coordinates x of the columns of each crop, (B, W), and y of its rows, (B, H)."""
     crops = torch.tensor([(*crop.eyes, crop.width, crop.height) for crop in settings.crops], device=draws.device)
-    eyes, sides = crops[draws.choice([1.0] * len(crops))].split(2, 1)
+    return coordinates_in(draws, size, *crops[draws.choice([1.0] * len(crops))].split(2, 1), settings)
+
+
+def coordinates_in(
+    draws: Draws, size: tuple[int, int], eyes: Tensor, sides: Tensor, settings: DrawingSettings
+) -> tuple[Tensor, Tensor]:
+    """As `face_coordinates`, of crops that are chosen already.
+
+    Args:
+        draws: for B faces.
+        size: (H, W) in pixels.
+        eyes: (B or 1, 2), `CropGeometry.eyes`.
+        sides: (B or 1, 2), width and height of a crop in eye distances.
+        settings: how the faces lie in their crops.
+    """
     shift, scale = draws.normal(settings.face_shift, 2), draws.normal(settings.face_scale, 2).exp()
 
     def along(axis: int, pixels: int) -> Tensor:

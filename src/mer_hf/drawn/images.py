@@ -24,8 +24,8 @@ from torch import Tensor
 
 from mer_hf.drawn import portraits
 from mer_hf.drawn.bumps import Draws
-from mer_hf.drawn.courses import CourseSettings, draw_levels, surrounding_motion
-from mer_hf.drawn.fields import CropGeometry, aligned_crop, draw_expressions, unit_motion
+from mer_hf.drawn.courses import CourseSettings, draw_levels, draw_motions
+from mer_hf.drawn.fields import CropGeometry, aligned_crop, coordinates_in, draw_expressions
 from mer_hf.drawn.portraits import draw_portrait, draw_sitter
 from mer_hf.drawn.rendering import random_stream
 from mer_hf.errors import MerHfError
@@ -107,24 +107,15 @@ def draw_images(
     """
     if faces.ndim != 3 or not len(faces) or faces.dtype != torch.uint8 or faces.shape[1] % 2 or faces.shape[2] % 2:
         raise MerHfError(f"faces must be (N, 2 H, 2 W) uint8 of even sides, got {faces.dtype} {tuple(faces.shape)}")
-    if min(count, frames - 1) < 1 or generator.device.type != "cpu":
-        raise MerHfError(
-            f"{count} sequences of {frames} frames cannot be drawn, from a generator on {generator.device}"
-        )
+    if min(count, frames - 1) < 1:
+        raise MerHfError(f"there is nothing to draw: {count} sequences of {frames} frames")
     settings = settings or ImageSettings()
     draws, (height, width) = Draws(count, generator, faces.device), (side // FINER for side in faces.shape[1:])
     label, units = draw_expressions(draws, settings)
     crop = face_crop(height, width)
-    shift, scale = draws.normal(settings.face_shift, 2), draws.normal(settings.face_scale, 2).exp()
-    across, down = (
-        ((_centres(pixels, faces.device) - eyes) * side - shift[:, axis, None]) / scale[:, axis, None]
-        for axis, (pixels, eyes, side) in enumerate(
-            ((width, crop.eyes[0], crop.width), (height, crop.eyes[1], crop.height))
-        )
-    )
-    motion = torch.stack(
-        [unit_motion(draws, units, across, down, settings), *surrounding_motion(draws, across, down, settings)], 1
-    )
+    eyes, sides = torch.tensor((crop.eyes, (crop.width, crop.height)), device=faces.device)[:, None]
+    across, down = coordinates_in(draws, (height, width), eyes, sides, settings)
+    motion = draw_motions(draws, units, across, down, settings)
     levels = draw_levels(draws, frames, settings)
     moved = (levels @ motion.flatten(2)).unflatten(2, motion.shape[2:])
     places = _resting_places(draws, crop, height, width, settings)[:, None] - moved / _half_sides(crop, faces.device)

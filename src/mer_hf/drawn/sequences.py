@@ -213,8 +213,6 @@ def draw_sequences(
     """
     if count < 1 or not 2 <= seconds < math.inf:
         raise MerHfError(f"there is nothing to draw: {count} sequences of {seconds} s; at least 1 of 2 s")
-    if generator.device.type != "cpu":
-        raise MerHfError(f"the generator is on {generator.device}; a CPU generator draws the same everywhere")
     settings = settings or SequenceSettings()
     draws = Draws(count, generator, torch.device(device))
     face = _draw_face(draws, places.to(device), settings)
