@@ -44,17 +44,15 @@ and those that are kept of all, lead to different states."""
 
 
 class Trained(NamedTuple):
-    """A trained model, in evaluation mode and fp32.
-
-    Attributes:
-        model: the model.
-        curve: what was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`.
-        trainer: the trainer that trained it.
-    """
+    """A trained model, in evaluation mode and fp32, and the trainer that trained it."""
 
     model: RcnForVideoClassification
-    curve: list[dict[str, float]]
     trainer: "RcnTrainer"
+
+    @property
+    def curve(self) -> list[dict[str, float]]:
+        """What was logged while it was trained: `loss`, `learning_rate`, `grad_norm`, `epoch`, `step`."""
+        return self.trainer.state.log_history
 
 
 def train(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> Trained:
@@ -105,7 +103,7 @@ def finish(trainer: "RcnTrainer") -> Trained:
     model = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False)  # without the autocast of training
     share_statistics(model, False)
     model.to(memory_format=torch.contiguous_format)  # as it will be loaded again
-    return Trained(model.eval(), trainer.state.log_history, trainer)
+    return Trained(model.eval(), trainer)
 
 
 def drawn_pictures(config: RcnConfig, count: int = 300) -> list[np.ndarray]:
