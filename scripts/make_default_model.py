@@ -13,11 +13,11 @@ from pathlib import Path
 
 import mer_hf
 from mer_hf.drawn.embedded import synthesize
+from mer_hf.files import write_json
 from mer_hf.hub.cards import without_paths, write_card
 from mer_hf.hub.packaged import PACKAGED
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.drawn import drawn_confidence
-from mer_hf.training.folds import write_json
 from mer_hf.training.runs import DRAWN_BECAUSE, believe
 
 RECIPE = Path(__file__).parent / "recipes" / "action-units.yaml"

@@ -17,9 +17,9 @@ from datasets import Dataset
 
 import mer_hf
 from mer_hf.drawn.embedded import synthesize
+from mer_hf.files import write_json
 from mer_hf.hub.cards import without_paths, write_card
 from mer_hf.hub.packaged import PACKAGED
-from mer_hf.training.folds import write_json
 
 RECIPE = Path(__file__).parent / "recipes" / "action-unit-sequences.yaml"
 SUBJECTS, CLIPS, SEED = 30, 3, 7

@@ -1,6 +1,8 @@
 """Files that are there whole or not at all."""
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -11,4 +13,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     unfinished.replace(path)
 
 
-__all__ = ["write_atomically"]
+def write_json(path: Path, content: Mapping[str, object]) -> None:
+    """Write values by name as `write_atomically` does."""
+    write_atomically(path, json.dumps(content, indent=2) + "\n")
+
+
+__all__ = ["write_atomically", "write_json"]

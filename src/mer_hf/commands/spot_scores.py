@@ -1,7 +1,6 @@
 """`mer-hf spot-scores`: score the model that finds events on the long recordings of a corpus."""
 
 import argparse
-import json
 from pathlib import Path
 
 from transformers.utils import logging
@@ -10,7 +9,7 @@ from mer_hf.analysis.recordings import watch_recordings
 from mer_hf.analysis.results import DEFAULT, load_spotter
 from mer_hf.corpora.recordings import RECORDINGS, load_recordings
 from mer_hf.evaluation.recordings import recording_score_lines, score_recordings
-from mer_hf.files import write_atomically
+from mer_hf.files import write_atomically, write_json
 
 DESCRIPTION = """\
 Watch every recording of a corpus, those in which nothing is coded too, and print F1 of micro- and macro-expressions and
@@ -42,8 +41,6 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.out.mkdir(parents=True, exist_ok=True)
         write_atomically(arguments.out / "spotted.csv", watched.found.to_csv(index=False))
         write_atomically(arguments.out / "truth.csv", watched.truth.to_csv(index=False))
-        write_atomically(
-            arguments.out / "results.json", json.dumps({"threshold": threshold, **scored}, indent=2) + "\n"
-        )
+        write_json(arguments.out / "results.json", {"threshold": threshold, **scored})
     print("\n".join(recording_score_lines(scored)))
     return 0

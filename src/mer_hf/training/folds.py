@@ -23,7 +23,7 @@ import pandas as pd
 from datasets import Dataset
 from filelock import FileLock, Timeout
 
-from mer_hf.files import write_atomically
+from mer_hf.files import write_atomically, write_json
 from mer_hf.protocols import (
     Fold,
     balanced_k_fold,
@@ -233,11 +233,6 @@ def unfinished(jobs: Iterable[Job], size: int, wait: bool = False) -> Iterator[l
             yield chunk
 
 
-def write_json(path: Path, content: dict[str, object]) -> None:
-    """Write values by name as `write_atomically` does."""
-    write_atomically(path, json.dumps(content, indent=2) + "\n")
-
-
 def json_digest(content: dict[str, object]) -> str:
     """A digest of values by name, in whatever order."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -253,5 +248,4 @@ __all__ = [
     "folds_of",
     "json_digest",
     "unfinished",
-    "write_json",
 ]

@@ -23,7 +23,7 @@ from mer_hf.data import default_label_set
 from mer_hf.evaluation.confidence import Confidence, fitted
 from mer_hf.evaluation.predictions import SCORE
 from mer_hf.evaluation.summary import Summary, ensemble
-from mer_hf.files import write_atomically
+from mer_hf.files import write_atomically, write_json
 from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
 from mer_hf.metrics import Scores, action_unit_scores, scores
@@ -33,7 +33,7 @@ from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.choice import Chosen
 from mer_hf.training.clips import Clip
 from mer_hf.training.control import control_predictions
-from mer_hf.training.folds import json_digest, write_json
+from mer_hf.training.folds import json_digest
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
 
