@@ -1,7 +1,5 @@
 """A network that says what chance gave it, and small videos of a real face: events without training."""
 
-from importlib.metadata import files
-
 import av
 import cv2
 import numpy as np
@@ -9,8 +7,8 @@ import pytest
 import torch
 from transformers import pipeline
 
+import real_face
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
-from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
 
 RATE = 25
@@ -18,9 +16,7 @@ RATE = 25
 
 @pytest.fixture(scope="session")
 def portrait():
-    (file,) = (file for file in files("scikit-image") if file.name == "astronaut.png")
-    picture = cv2.cvtColor(load_video([file.locate()]).frames[0], cv2.COLOR_RGB2GRAY)
-    return cv2.resize(picture[0:220, 115:335], (160, 160), interpolation=cv2.INTER_AREA)
+    return real_face.portrait(160)
 
 
 @pytest.fixture(scope="session")

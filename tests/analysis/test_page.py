@@ -1,12 +1,12 @@
 """The page of a video: whole, without network or script, and in a browser a face to look at for every event."""
 
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from browsing import open_browser, show
 from mer_hf.analysis.page import LIMITS, page
 from mer_hf.analysis.pictures import event_pictures
 from mer_hf.analysis.watching import Watched
@@ -123,29 +123,14 @@ def test_a_video_without_events_says_so():
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("no browser to look at the page with: apt-get install -y chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="nothing drives the browser: pip install selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("headless", "no-sandbox", "no-first-run", "disable-gpu", "host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_click_on_an_event_shows_the_face_in_motion(browser, text, tmp_path, width):
-    path = tmp_path / "page.html"
-    path.write_text(text, encoding="utf-8")
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(path.as_uri())
+    show(browser, tmp_path / "page.html", text, width)
 
     def shown():
         script = "return [...document.querySelectorAll('.event')].filter(e => e.checkVisibility()).map(e => e.id)"

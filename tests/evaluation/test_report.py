@@ -1,12 +1,12 @@
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from browsing import open_browser, show
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.charts import (
     calibration_picture,
@@ -223,29 +223,14 @@ def test_curves_of_the_folds_are_on_the_page(runs, tmp_path):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("no browser to look at the page with: apt-get install -y chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="nothing drives the browser: pip install selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ("headless", "no-sandbox", "no-first-run", "disable-gpu", "host-resolver-rules=MAP * ~NOTFOUND"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [1280, 400])
 def test_a_browser_shows_the_page_without_scrolling_sideways(browser, page, tmp_path, width):
-    path = tmp_path / "report.html"
-    path.write_text(page, encoding="utf-8")
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    browser.get(path.as_uri())
+    show(browser, tmp_path / "report.html", page, width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     pictures = browser.execute_script(
         "return [...document.querySelectorAll('svg')].map(s => [s.getBoundingClientRect().left, "

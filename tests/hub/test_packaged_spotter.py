@@ -1,7 +1,6 @@
 """The network in the package that finds micro-expressions: complete, small, and as good as its results say."""
 
 import json
-from importlib.metadata import files
 
 import cv2
 import numpy as np
@@ -10,9 +9,9 @@ from transformers import pipeline
 
 from mer_hf.drawn.videos import RenderedVideo
 from mer_hf.hub.packaged import SPOTTER
-from mer_hf.rcn.decoding_rcn import load_video
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
 from mer_hf.training.spotting import score_watched, watch_drawn
+from real_face import astronaut
 
 
 def test_it_is_complete_and_small():
@@ -57,8 +56,7 @@ def test_expressions_of_a_rendered_video_are_found_through_the_whole_chain():
 @pytest.mark.slow
 def test_a_still_picture_with_noise_flicker_and_re_encoding_has_no_event():
     spot = pipeline("micro-expression-spotting", classifier=None)
-    (file,) = (file for file in files("scikit-image") if file.name == "astronaut.png")
-    picture = cv2.cvtColor(load_video([file.locate()]).frames[0], cv2.COLOR_RGB2GRAY)
+    picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2GRAY)
     picture = cv2.resize(picture[:330, 60:500], (320, 240), interpolation=cv2.INTER_AREA)
     rng = np.random.default_rng(0)
 

@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +18,7 @@ import yaml
 from transformers import pipeline
 
 import mer_hf
+from browsing import open_browser
 from mer_hf.analysis.results import load_spotter
 from mer_hf.analysis.watching import Options, watch
 from mer_hf.drawn.embedded import write_example
@@ -103,20 +103,8 @@ def wait_for(address, process, log):
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if None in programs:
-        pytest.skip("no browser to look at the app with: apt-get install -y chromium chromium-driver")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="nothing drives the browser: pip install selenium")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    quiet = ("gpu", "quic", "background-networking", "component-update", "sync")
-    for flag in ("headless", "no-sandbox", "no-first-run", *(f"disable-{part}" for part in quiet)):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--host-resolver-rules={LOCAL_ONLY}")
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
+    with open_browser(tmp_path_factory.mktemp("profile"), LOCAL_ONLY) as driver:
+        yield driver
 
 
 class Page:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+import real_face
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.drawn.portraits import draw_portrait, draw_sitter
 from mer_hf.drawn.rendering import render_clip
@@ -46,7 +47,7 @@ def installed(package, name):
 
 @pytest.fixture(scope="module")
 def astronaut():
-    return load_video([installed("scikit-image", "astronaut.png")]).frames[0]
+    return real_face.astronaut()
 
 
 @pytest.fixture(scope="module")

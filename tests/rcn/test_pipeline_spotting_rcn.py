@@ -3,7 +3,6 @@
 import io
 import struct
 from fractions import Fraction
-from importlib.metadata import files
 
 import av
 import cv2
@@ -12,9 +11,10 @@ import pytest
 import torch
 from transformers import pipeline
 
+import real_face
 from mer_hf.errors import MerHfError
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
-from mer_hf.rcn.decoding_rcn import VideoError, load_video
+from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
 from mer_hf.rcn.spotting_rcn import OUTPUTS, RcnForSpotting
 from mer_hf.rcn.tracking_rcn import FaceTracker
@@ -25,9 +25,7 @@ EVENT = {"start", "apex", "end", "score", "kind", "parts", "label", "label_score
 
 @pytest.fixture(scope="module")
 def portrait():
-    (file,) = (file for file in files("scikit-image") if file.name == "astronaut.png")
-    picture = cv2.cvtColor(load_video([file.locate()]).frames[0], cv2.COLOR_RGB2GRAY)
-    return cv2.resize(picture[0:220, 115:335], (160, 160), interpolation=cv2.INTER_AREA)
+    return real_face.portrait(160)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,11 @@
 """Faces with numbers: kept through a blink of the detector and an absence, given anew after a cut."""
 
-from importlib.metadata import files
-
 import cv2
 import numpy as np
 import pytest
 
-from mer_hf.rcn.decoding_rcn import VideoError, load_video
+import real_face
+from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.faces_rcn import face_transform, find_faces
 from mer_hf.rcn.tracking_rcn import FaceTracker
 
@@ -16,9 +15,7 @@ RATE = 25.0
 @pytest.fixture(scope="module")
 def portrait():
     """A real face, (200, 200) grey, its eyes about 45 pixels apart."""
-    (file,) = (file for file in files("scikit-image") if file.name == "astronaut.png")
-    picture = cv2.cvtColor(load_video([file.locate()]).frames[0], cv2.COLOR_RGB2GRAY)
-    return cv2.resize(picture[0:220, 115:335], (200, 200), interpolation=cv2.INTER_AREA)
+    return real_face.portrait(200)
 
 
 def scene(*faces, size=(240, 480)):
