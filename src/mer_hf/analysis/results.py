@@ -36,7 +36,7 @@ from mer_hf.analysis.watching import Entry, Options, Segment, Watched, classify_
 from mer_hf.corpora.licence import names_a_gated_corpus
 from mer_hf.errors import MerHfError
 from mer_hf.exports import FORMATS, Span
-from mer_hf.files import write_atomically
+from mer_hf.files import check_columns, read_cells, write_atomically
 from mer_hf.hub.connection import first_line
 from mer_hf.hub.models import model_folder
 from mer_hf.hub.packaged import SPOTTER
@@ -275,15 +275,8 @@ def read_segments(path: Path, videos: Sequence[str]) -> dict[str, list[Segment]]
         AnalysisError: a column is missing, a cell is no number, or a row names no video, or several.
         OSError: it cannot be read.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            remarks = int(file.readline().startswith("# "))  # of an events.csv
-            file.seek(0)
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, skiprows=remarks)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise AnalysisError(f"{path} is not a CSV table: {error}") from error
-    if missing := [name for name in ("file", "start", "end") if name not in table]:
-        raise AnalysisError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
+    table, remarks = read_cells(path, AnalysisError)
+    check_columns(table, path, ("file", "start", "end"), AnalysisError)
     segments: dict[str, list[Segment]] = {video: [] for video in videos}
     for line, (file, *cells) in enumerate(zip(table.file, table.start, table.end, strict=True), start=2 + remarks):
         meant = [video for video in videos if file in (video, Path(video).name)]

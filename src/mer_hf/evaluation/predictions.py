@@ -12,6 +12,7 @@ import pandas as pd
 
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import check_name
+from mer_hf.files import check_columns, read_cells
 
 NEEDED = ("clip_id", "label", "predicted")
 OPTIONAL = ("seed", "corpus", "subject", "fold")
@@ -72,16 +73,9 @@ def read_table(path: Path, needed: Iterable[str]) -> pd.DataFrame:
     Raises:
         PredictionsError: it is no table, has no rows, or lacks a needed column.
     """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            remarks = int(file.readline().startswith("# "))
-            file.seek(0)
-            # a class may be called "none"
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, skiprows=remarks)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise PredictionsError(f"{path} is not a CSV table: {error}") from error
+    table, _ = read_cells(path, PredictionsError)
     table.columns = table.columns.str.strip()
-    check_columns(table, path, needed)
+    check_columns(table, path, needed, PredictionsError)
     if table.empty:
         raise PredictionsError(f"{path} has no rows")
     return table.apply(lambda column: column.str.strip())
@@ -96,17 +90,6 @@ def check_names(path: Path, table: pd.DataFrame) -> None:
     shown = [*NEEDED, *OPTIONAL, "video", "type"]
     for name in {*table.columns, *(cell for column in shown if column in table for cell in table[column].unique())}:
         check_name(str(name), str(path))
-
-
-def check_columns(table: pd.DataFrame, path: Path, needed: Iterable[str]) -> None:
-    """Refuse a table that lacks a needed column.
-
-    Raises:
-        PredictionsError: it does.
-    """
-    missing = [column for column in needed if column not in table]
-    if missing:
-        raise PredictionsError(f"{path} lacks the columns {', '.join(missing)}; it has {', '.join(table.columns)}")
 
 
 def class_names(table: pd.DataFrame) -> list[str]:

@@ -8,7 +8,8 @@ from typing import Literal, TypedDict
 
 import pandas as pd
 
-from mer_hf.evaluation.predictions import PredictionsError, check_columns, check_names, check_same_names, read_table
+from mer_hf.evaluation.predictions import PredictionsError, check_names, check_same_names, read_table
+from mer_hf.files import check_columns
 from mer_hf.metrics import Interval, SpottingScores, spotting_scores, strs
 
 ALL = "all"
@@ -43,7 +44,7 @@ def read_intervals(path: Path) -> pd.DataFrame:
     table = read_table(path, ())
     if "start_frame" in table:
         table = table.rename(columns=ANALYSED)
-    check_columns(table, path, ("video", "onset", "offset"))
+    check_columns(table, path, ("video", "onset", "offset"), PredictionsError)
     check_names(path, table)
     for name in ("onset", "offset"):
         numbers = pd.to_numeric(table[name], errors="coerce")
