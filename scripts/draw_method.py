@@ -41,7 +41,7 @@ def clip(emotion_class: str, processor: RcnVideoProcessor) -> Examination:
 
 
 def draw_path(seen: Examination) -> Figure:
-    """From a clip to what the network of 2020 sees: onset and apex, their difference, the flow, and motion over time."""
+    """From a clip to what the network of 2020 sees: onset and apex, their difference, the flow; motion over time."""
     figure = Figure(figsize=(12, 5.6), dpi=100, layout="constrained")
     grid = figure.add_gridspec(2, 4, height_ratios=(1.6, 1))
     onset, apex = seen.clip.frames[0], seen.clip.frames[seen.apex]

@@ -7,9 +7,10 @@ import base64
 from pathlib import Path
 
 import nbformat
-from draw_method import pictures
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
+from draw_method import pictures
 
 drawn: dict[str, bytes] = {}
 """Pictures by name, drawn once where the site is served and built again and again."""

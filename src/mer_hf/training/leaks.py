@@ -75,7 +75,7 @@ def recipe_of_run(folder: Path) -> tuple[Recipe, TrainingArguments]:
     options = {name: value for name, value in recorded.items() if name in HELP or name in HOLD}
     options |= {"seeds": 1, "average_seeds": False, "control": False, "report_to": None, "also_test_choice": False}
     if recorded.get("bf16") and not torch.cuda.is_available():
-        options["use_cpu"] = True  # a processor's bf16, which transformers takes for a lacking GPU's unless this is said
+        options["use_cpu"] = True  # a processor's bf16; without this, transformers looks for a GPU's
     recipe, arguments = read_recipe(**{name: value for name, value in options.items() if value not in (None, {})})
     if recipe.protocol == "none":
         raise RunError(f"{folder}: nobody was held out, so nothing of theirs can have been learnt")
