@@ -258,8 +258,7 @@ class RcnTrainer(Trainer):
             pixels = torch.cat([pixels, batch["drawn"]])
         if self.recipe.mirror:
             pixels = mirror_at_random(pixels, self.generator, self.processor.connectivity)
-        # in the model's own memory format; otherwise each convolution of them reorders them, and so does its gradient
-        return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
+        return as_convolved(pixels)
 
     def push_to_hub(self, *args: object, **kwargs: object) -> NoReturn:
         """Refused: there is one way to the Hub, and it takes the finished model with its processor and its card.
@@ -272,6 +271,14 @@ class RcnTrainer(Trainer):
     def floating_point_ops(self, inputs: Mapping[str, object]) -> int:
         """Not counted: the count goes through all modules in every step, and nothing here reads it."""
         return 0
+
+
+def as_convolved(pixels: Tensor) -> Tensor:
+    """Inputs (B, T, C, H, W) in the model's own memory format.
+
+    In another, each convolution of them reorders them, and so does its gradient.
+    """
+    return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
 
 
 def mirror_at_random(pixels: Tensor, generator: torch.Generator, connectivity: str) -> Tensor:
@@ -447,6 +454,7 @@ def many_small_steps() -> Generator[None]:
 __all__ = [
     "RcnTrainer",
     "Trained",
+    "as_convolved",
     "begin",
     "calibrate_units",
     "finish",
