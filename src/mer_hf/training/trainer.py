@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
 from timm.utils import ModelEmaV3
 from torch import Tensor
@@ -169,8 +170,9 @@ class RcnTrainer(Trainer):
         arguments.push_to_hub = False  # a run trains many models, and its outcome is pushed
         # accelerate has one device a process, that of the arguments that were made last; the model would go there, and
         # the batches to the device of these
-        del arguments._setup_devices  # kept from when they were made
-        arguments._setup_devices  # noqa: B018 - sets it anew
+        if PartialState().device != arguments.device:
+            del arguments._setup_devices  # kept from when they were made
+            arguments._setup_devices  # noqa: B018 - sets it anew
         callbacks: list[TrainerCallback] = [StopWhereNotFinite(name)]
         if recipe.ema_decay is not None:
             callbacks.append(AverageWeights(recipe.ema_decay))
