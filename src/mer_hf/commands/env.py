@@ -54,15 +54,16 @@ def _usable_cores() -> int:
 
 
 def _accelerator() -> str:
-    """What torch computes on beside CPUs."""
+    """What torch computes on beside CPUs, and the build of torch, on which that depends."""
     try:
         import torch
     except ImportError as error:  # this is what is wrong, then
         return f"torch does not load: {error}"
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return f"{', '.join(names)} (CUDA {torch.version.cuda})"
-    return "mps" if torch.backends.mps.is_available() else "none"
+    else:
+        names = ["mps"] if torch.backends.mps.is_available() else ["none"]
+    return f"{', '.join(names)} (torch {torch.__version__})"
 
 
 def _ffmpeg() -> str:
