@@ -29,7 +29,7 @@ from mer_hf.training.clips import (
     FROM_PICTURES,
     SIDE,
     check_dataset,
-    ready_input,
+    ready_inputs,
     unit_targets,
     with_classes,
     with_identity,
@@ -156,7 +156,7 @@ def build_config(
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:
-        frames, channels, height, width = ready_input(dataset, 0, column).shape
+        frames, channels, height, width = next(ready_inputs(dataset, column)).shape
         given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
     if recipe.action_units:
         given["action_units"] = recipe.action_units
