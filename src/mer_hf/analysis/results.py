@@ -389,6 +389,7 @@ def watch_one(job: Job, plan: Plan, progress: Callable[[float], None] | None = N
     """Watch a video, and write what belongs to it; the record comes last, and makes it done."""
     options = plan.options_for(job.video)
     model = plan.model_in_memory()
+    plan.record(job).parent.mkdir(exist_ok=True)  # of the parts of a video
     start = job.part.start if job.part else 0.0
     reached = None if progress is None else lambda seconds: progress(seconds - start)
     try:
@@ -401,9 +402,7 @@ def watch_one(job: Job, plan: Plan, progress: Callable[[float], None] | None = N
         _write_record(job, plan, {"error": str(error)})
         return
     if job.part is not None:
-        path = plan.record(job)
-        path.parent.mkdir(exist_ok=True)
-        _write_record(job, plan, write_part(path.with_suffix(".npz"), watched))
+        _write_record(job, plan, write_part(plan.record(job).with_suffix(".npz"), watched))
         return
     write_whole(job, plan, watched)
 

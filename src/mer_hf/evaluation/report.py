@@ -124,8 +124,8 @@ def report(
     parts = [f"<h1>{escape(title)}</h1>", _protocols(runs)]
     if with_classes:
         parts.append(_overview(with_classes))
-    if len(runs) > 1:
-        parts.append(_compared(runs))
+    if len(with_classes) > 1:
+        parts.append(_compared([run for run, _ in with_classes]))
     if published is not None:
         parts.append(_published(published, runs, summaries))
     for run, summary in zip(runs, summaries, strict=True):
