@@ -112,8 +112,8 @@ def compare(
         seed: what the draws start from; equal ones give equal results.
 
     Raises:
-        PredictionsError: there is one class; the tables have no clips, or not the same classes, in common; they disagree
-            about labels or subjects; none has subjects; seeds lack clips, or cannot be paired.
+        PredictionsError: there is one class; the tables have no clips, or not the same classes, in common; they
+            disagree about labels or subjects; none has subjects; seeds lack clips, or cannot be paired.
         MerHfError: all clips are of one subject.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 16; Holm, Scand. J. Statist. 6, 1979;
