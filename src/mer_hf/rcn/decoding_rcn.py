@@ -284,7 +284,8 @@ def stream_video(
         start, end: Seconds from the first frame of the video: only what lies between them is given.
         most: How many frames are wanted at most; a video of more is refused, at once where its header says so.
         budget: What a frame, and a file that must be held, may ask of the machine.
-        problems: Where what was noticed (damage, gaps, interlacing, an early end) is put in words at the end.
+        problems: Where what was noticed (damage, gaps, interlacing, an early end) is put in words at the end; a
+            UserWarning says it otherwise.
         of_file: Whether times are from the first frame of the video, and not from the first that is given.
 
     Yields:
@@ -292,9 +293,6 @@ def stream_video(
 
     Raises:
         VideoError: nothing can be read or decoded, or the frames differ in size, or are larger or more than allowed.
-
-    Warns:
-        UserWarning: for what was noticed, where `problems` is not given.
     """
     _check_times(fps, start, end)
     wanted = _Wanted(name_of(source) or "the video", fps, grey, start or 0.0, end, most, budget)
