@@ -255,7 +255,7 @@ class Together:
         return pixels, labels, units
 
     def gather_ready(
-        self, bank: tuple[Tensor, Tensor], batches: Sequence[Sequence[list[int]]], present: Tensor
+        self, bank: tuple[Tensor, Tensor, Tensor], batches: Sequence[Sequence[list[int]]], present: Tensor
     ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """As `gather`, of clips that are model inputs already, for the steps of an epoch; `present` is (S, k, R)."""
         most, folds = present.shape[2], torch.arange(present.shape[1], device=self.device)[:, None]
@@ -266,11 +266,12 @@ class Together:
                 for fold, (trainer, indices) in enumerate(zip(self.trainers, step, strict=True)):
                     drawn[fold, : len(indices)] = torch.rand(len(indices), generator=trainer.generator) < 0.5
         for row, flip, padding in zip(*(to_device(part, self.device) for part in (rows, flips, ~present)), strict=True):
-            pixels, labels = (part[folds, row] for part in bank)
+            pixels, labels, units = (part[folds, row] for part in bank)
             if self.trainers[0].recipe.mirror:
                 other = mirrored(pixels.flatten(0, 1), self.trainers[0].processor.connectivity).view_as(pixels)
                 pixels = torch.where(flip[:, :, None, None, None, None], other, pixels)
-            yield pixels, labels.masked_fill(padding, LEFT_OUT), self.blank[2]
+            units = units.masked_fill(padding[:, :, None], torch.nan)
+            yield pixels, labels.masked_fill(padding, LEFT_OUT), units
 
     def masks(self, inputs: Inputs) -> dict[str, Tensor]:
         """The masks of all dropout layers, (k, R * frames, C, h, w) each."""
@@ -375,21 +376,28 @@ class Together:
 def blank_rows(trainer: RcnTrainer, folds: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels, labels and units of `Inputs` that count nowhere."""
     config, device = trainer.network.config, trainer.args.device
-    knows_units = not isinstance(trainer.source, ResidentClips)
+    knows_units = not isinstance(trainer.source, ResidentClips) or trainer.source.units is not None
     pixels = torch.zeros(folds, rows, config.num_frames, config.num_channels, *config.image_size, device=device)
     units = torch.full((folds, rows, len(config.action_units or ()) if knows_units else 0), torch.nan, device=device)
     return pixels, torch.full((folds, rows), LEFT_OUT, device=device), units
 
 
-def ready_clips(trainers: Sequence[RcnTrainer]) -> tuple[Tensor, Tensor] | None:
-    """Inputs (k, N, T, C, H, W) and labels (k, N) of clips that are model inputs already; None where some are not."""
-    inputs, labels = [], []
+def ready_clips(trainers: Sequence[RcnTrainer]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Inputs (k, N, T, C, H, W), labels (k, N) and units (k, N, U) of clips that are model inputs already.
+
+    None where some are not.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for trainer in trainers:
-        if not isinstance(trainer.source, ResidentClips) or trainer.source.inputs is None:
+        source = trainer.source
+        if not isinstance(source, ResidentClips) or source.inputs is None:
             return None
-        inputs.append(trainer.source.inputs)
-        labels.append(trainer.source.labels)
-    return nn.utils.rnn.pad_sequence(inputs, batch_first=True), nn.utils.rnn.pad_sequence(labels, batch_first=True)
+        units = source.inputs.new_empty(len(source), 0) if source.units is None else source.units
+        parts.append((source.inputs, source.labels, units))
+    inputs, labels, units = (
+        nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*parts, strict=True)
+    )
+    return inputs, labels, units
 
 
 class Steps(NamedTuple):

@@ -133,7 +133,7 @@ def _begin_with(model: RcnForVideoClassification, start: RcnForVideoClassificati
     Its linear layers are kept where they name the same classes or units in the same order, and made anew otherwise.
     """
     source = start.networks()[0]
-    anew = ["unit_classifier"] if model.unit_classifier is None else []
+    anew = ["unit_classifier"] if source.config.action_units != model.config.action_units else []
     if source.config.id2label != model.config.id2label:
         anew.append("classifier")
     kept = {name: value for name, value in source.state_dict().items() if name.split(".")[0] not in anew}
