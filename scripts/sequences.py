@@ -44,6 +44,7 @@ WAYS: dict[str, tuple[str, dict[str, object]]] = {
     "flow picture, drawn first": ("rcn-best", {"start": "default", **FURTHER}),
     "flow sequence": ("sequence", {}),
     "flow sequence, drawn first": ("sequence", {"start": "default-sequence", **FURTHER}),
+    "flow sequence, neighbours averaged": ("sequence", {"interpolation": "box"}),
     "flow sequence, no recurrence": ("sequence", {"changed": {"recurrent_steps": 0}}),
     "changes": ("sequence", {"changed": {**GREY, "changes": True}}),
     "grey levels": ("sequence", {"changed": GREY}),
@@ -51,13 +52,15 @@ WAYS: dict[str, tuple[str, dict[str, object]]] = {
     "appearance, drawn first": ("appearance-further", {"start": IMAGES}),
     "appearance, grey levels": ("appearance", {"changed": {"changes": False}}),
 }
-"""Name -> recipe and what is other than it says; `changed` are fields of the model beside those of the recipe."""
+"""Name -> recipe and what is other than it says; `changed` are fields of the model beside those of the recipe, and
+`interpolation` is how time is resampled where it is not jittered."""
 PLAIN = ", no jitter"
 JITTERED = [name for name in WAYS if name.split(",")[0] in ("flow picture", "flow sequence", "appearance")]
 JITTERED = [name for name in JITTERED if name not in ("flow sequence, no recurrence", "appearance, grey levels")]
 WAYS |= {name + PLAIN: (WAYS[name][0], {**WAYS[name][1], "jitter": False}) for name in JITTERED}
 PAIRS = (
     *((name + PLAIN, name) for name in JITTERED),
+    ("flow sequence", "flow sequence, neighbours averaged"),
     ("flow picture", "flow sequence"),
     ("flow sequence, no recurrence", "flow sequence"),
     ("flow picture", "flow picture, drawn first"),
@@ -101,8 +104,8 @@ def plan_of(folder: Path, way: str, number: int) -> Plan:
     """What the trainings of a way on a corpus have in common."""
     name, options = WAYS[way]
     # in one of hundreds of clips of 96 pixels the detector misses the face, and the middle of the picture is taken
-    common = {"protocol": "none", "average_seeds": False, "processor": {"face_problems": "flag"}}
-    path, options = RECIPES / f"{name}.yaml", {**common, **options}
+    path, options = RECIPES / f"{name}.yaml", {"protocol": "none", "average_seeds": False, **options}
+    options["processor"] = {"face_problems": "flag", "interpolation": options.pop("interpolation", "linear")}
     changed = options.pop("changed", {})
     if options.get("start") == IMAGES:
         options["start"] = str(folder / IMAGES)

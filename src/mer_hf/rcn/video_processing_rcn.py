@@ -543,7 +543,8 @@ class RcnVideoProcessor(BaseVideoProcessor):
             keep = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
             operators = resize_operator(keep, self.num_frames, [self.interpolation] * len(lengths))
         if self.sees_flow:
-            return flow_sequence(apply_operator(operators, frames))
+            flow = apply_operator(operators, frames)
+            return flow_sequence(flow - flow[:, :1])  # jitter drops onsets, and kernels mix moments: it counts from here
         mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
         return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 
