@@ -56,10 +56,8 @@ class ImageSettings(CourseSettings):
         contrast: deviation of the log contrast of a picture.
         softness: of the lens and the coder, deviation of a Gaussian in pixels of the input, least and most.
         sensor: noise of a pixel of the input.
-        careless: as in `CourseSettings`.
     """
 
-    careless: float = 0.4
     face_shift: float = 0.03
     face_scale: float = 0.05
     crop_shift: float = 0.02
