@@ -24,6 +24,7 @@ from mer_hf.training.batches import (
 )
 from mer_hf.training.clips import DatasetError, load_clips
 from mer_hf.training.plan import drawn_config
+from mer_hf.training.trainer import training_source
 from real_face import astronaut
 from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
 
@@ -152,6 +153,14 @@ def test_a_folder_of_pictures_gives_the_faces_in_them_as_the_front_end_cuts_them
     assert torch.equal(faces, torch.from_numpy(processor.aligned_clip([picture[..., ::-1]] * 2).frames[:1]))
     assert "1 of 2 pictures" in caplog.text
     assert "no face" in caplog.text
+
+
+def test_training_draws_image_sequences_of_the_faces_that_the_recipe_names(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
+    model = {**DRAWN["model"], "connectivity": "sequence", "num_channels": 1, "num_frames": 4}
+    plan = plan_of(tmp_path / "out", None, **{**DRAWN, "model": model, "faces": str(tmp_path)})
+    source = training_source(plan, [], 5)
+    assert torch.equal(source.faces, faces_in(str(tmp_path), 16, 16))
 
 
 def test_a_folder_without_a_face_is_refused_with_what_was_found(tmp_path):
