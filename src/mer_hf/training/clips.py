@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -322,8 +322,8 @@ def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[
 # --- clips that are ready ---
 
 
-def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
-    """The array of a ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
+def ready_inputs(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
+    """The array of each ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
 
     A flow picture (Image) stands for zero at mid-grey; its values become -1 to 1.
 
@@ -331,11 +331,13 @@ def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
         DatasetError: for an array of another rank, a value that is not finite, or what is no array or picture, naming
             the clip.
     """
-    try:
-        return _ready_array(dataset.select_columns([column])[row][column], column)
-    except (TypeError, ValueError, OSError) as error:  # also what numpy and Pillow say of ragged and damaged values
-        name = dataset["clip_id"][row] if "clip_id" in dataset.column_names else f"of row {row}"
-        raise DatasetError(f"clip {name}: {error}") from error
+    inputs = dataset.select_columns([column])
+    for row in range(len(inputs)):
+        try:
+            yield _ready_array(inputs[row][column], column)
+        except (TypeError, ValueError, OSError) as error:  # also what numpy and Pillow say of ragged and damaged values
+            name = dataset["clip_id"][row] if "clip_id" in dataset.column_names else f"of row {row}"
+            raise DatasetError(f"clip {name}: {error}") from error
 
 
 def _ready_array(value: object, column: str) -> np.ndarray:
@@ -380,7 +382,7 @@ def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | N
         ]
         contents = [kind(**row) for row in rows]
     else:
-        ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
+        ready = list(ready_inputs(dataset, column))
         if column == "flow":
             in_pixels = not isinstance(dataset.features["flow"], Image)  # a picture's channels have their own scales
             size = processor.size["height"], processor.size["width"]
@@ -427,7 +429,7 @@ __all__ = [
     "load_clips",
     "prepare",
     "prepared_folder",
-    "ready_input",
+    "ready_inputs",
     "with_classes",
     "with_identity",
 ]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import TrainingArguments
 
@@ -73,6 +74,8 @@ def recipe_of_run(folder: Path) -> tuple[Recipe, TrainingArguments]:
         raise RunError(f"{folder} holds no run that trained: results.json with a recipe is needed") from error
     options = {name: value for name, value in recorded.items() if name in HELP or name in HOLD}
     options |= {"seeds": 1, "average_seeds": False, "control": False, "report_to": None, "also_test_choice": False}
+    if recorded.get("bf16") and not torch.cuda.is_available():
+        options["use_cpu"] = True  # a processor's bf16; without this, transformers looks for a GPU's
     recipe, arguments = read_recipe(**{name: value for name, value in options.items() if value not in (None, {})})
     if recipe.protocol == "none":
         raise RunError(f"{folder}: nobody was held out, so nothing of theirs can have been learnt")

@@ -23,7 +23,7 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
-from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_input, with_classes, with_identity
+from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_inputs, with_classes, with_identity
 from mer_hf.training.recipe import DRAWN, Recipe, candidates_of
 
 
@@ -143,7 +143,7 @@ def build_config(
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:
-        frames, channels, height, width = ready_input(dataset, 0, column).shape
+        frames, channels, height, width = next(ready_inputs(dataset, column)).shape
         given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
     if start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone
         given["action_units"] = list(ACTION_UNITS) if recipe.drawn_per_clip else None

@@ -321,7 +321,7 @@ def keep_test(plan: Plan, clips: Sequence[Clip], job: Job, trained: Trained) -> 
     Raises:
         RunError: for scores that are not finite numbers.
     """
-    model = averaged(plan, [trained.model])
+    model = trained.model if plan.companion is None else averaged(plan, [trained.model])
     held_out = [clips[row] for row in job.fold.test]
     logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
     if not logits.isfinite().all():

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
 from timm.utils import ModelEmaV3
 from torch import Tensor
@@ -183,8 +184,9 @@ class RcnTrainer(Trainer):
         arguments.push_to_hub = False  # a run trains many models, and its outcome is pushed
         # accelerate has one device a process, that of the arguments that were made last; the model would go there, and
         # the batches to the device of these
-        del arguments._setup_devices  # kept from when they were made
-        arguments._setup_devices  # noqa: B018 - sets it anew
+        if PartialState().device != arguments.device:
+            del arguments._setup_devices  # kept from when they were made
+            arguments._setup_devices  # noqa: B018 - sets it anew
         callbacks: list[TrainerCallback] = [StopWhereNotFinite(name)]
         if recipe.ema_decay is not None:
             callbacks.append(AverageWeights(recipe.ema_decay))
@@ -272,8 +274,7 @@ class RcnTrainer(Trainer):
             pixels = torch.cat([pixels, batch["drawn"]])
         if self.recipe.mirror:
             pixels = mirror_at_random(pixels, self.generator, self.processor.connectivity)
-        # in the model's own memory format; otherwise each convolution of them reorders them, and so does its gradient
-        return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
+        return as_convolved(pixels)
 
     def push_to_hub(self, *args: object, **kwargs: object) -> NoReturn:
         """Refused: there is one way to the Hub, and it takes the finished model with its processor and its card.
@@ -286,6 +287,14 @@ class RcnTrainer(Trainer):
     def floating_point_ops(self, inputs: Mapping[str, object]) -> int:
         """Not counted: the count goes through all modules in every step, and nothing here reads it."""
         return 0
+
+
+def as_convolved(pixels: Tensor) -> Tensor:
+    """Inputs (B, T, C, H, W) in the model's own memory format.
+
+    In another, each convolution of them reorders them, and so does its gradient.
+    """
+    return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
 
 
 def mirror_at_random(pixels: Tensor, generator: torch.Generator, connectivity: str) -> Tensor:
@@ -461,6 +470,7 @@ def many_small_steps() -> Generator[None]:
 __all__ = [
     "RcnTrainer",
     "Trained",
+    "as_convolved",
     "begin",
     "calibrate_units",
     "finish",
