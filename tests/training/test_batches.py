@@ -24,6 +24,7 @@ from mer_hf.training.batches import (
 )
 from mer_hf.training.clips import DatasetError, load_clips
 from mer_hf.training.plan import drawn_config
+from mer_hf.training.runs import record_of
 from mer_hf.training.trainer import training_source
 from real_face import astronaut
 from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
@@ -161,6 +162,7 @@ def test_training_draws_image_sequences_of_the_faces_that_the_recipe_names(tmp_p
     plan = plan_of(tmp_path / "out", None, **{**DRAWN, "model": model, "faces": str(tmp_path)})
     source = training_source(plan, [], 5)
     assert torch.equal(source.faces, faces_in(str(tmp_path), 16, 16))
+    assert record_of(plan, 0)["data"]["license"] == "that of the pictures"
 
 
 def test_a_folder_without_a_face_is_refused_with_what_was_found(tmp_path):

@@ -34,7 +34,14 @@ from mer_hf.subjects import subject_name
 from mer_hf.training.batched import Training, fold_batch, train_all
 from mer_hf.training.choice import Choosing, all_clips, check_choosable
 from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
-from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
+from mer_hf.training.drawn import (
+    DRAWN_DATA,
+    FACES_DATA,
+    TRAINED_ON,
+    TRAINED_ON_FACES,
+    drawn_confidence,
+    score_drawn,
+)
 from mer_hf.training.folds import Job, Kept, collect, dealt, folds_of, json_digest, unfinished
 from mer_hf.training.outcome import (
     Found,
@@ -274,6 +281,8 @@ def believe(config: RcnConfig, confidence: Confidence, because: str) -> None:
 def record_of(plan: Plan, folds: int) -> Record:
     """What was run on what."""
     record: Record = {"folds": folds, "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
+    if plan.recipe.faces is not None:
+        record["data"] = FACES_DATA
     if plan.candidates:
         record["candidates"] = {n: recipe_record(each.recipe, each.arguments) for n, each in plan.candidates.items()}
     return record
@@ -344,7 +353,7 @@ def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
         models.append(trained.model)
     model = averaged(plan, models)
     if plan.dataset is None:
-        model.config.trained_on = TRAINED_ON
+        model.config.trained_on = TRAINED_ON if plan.recipe.faces is None else TRAINED_ON_FACES
         return model
     known = [saved.model.config.training_subjects or () for saved in (plan.start, plan.companion) if saved is not None]
     model.config.training_subjects = sorted({*plan.dataset["subject"]}.union(*known))
