@@ -94,14 +94,16 @@ def test_of_many_frames_neighbours_are_averaged_before_flow():
     assert len(processor.clip_sequence(video(frames=50)).frames) == MOST_FLOWS
 
 
-def test_a_jittered_flow_sequence_is_one_of_its_own_flows_resampled():
+def test_a_jittered_flow_sequence_is_one_of_its_own_flows_resampled_and_counts_from_its_first_moment():
     processor = RcnVideoProcessor(**FLOWS)
     batch = collate([processor.clip_sequence(video(frames=frames)) for frames in (9, 12)])
     jitter, seeds = TemporalJitter(), (torch.Generator().manual_seed(3) for _ in range(2))
     found = processor.model_input(batch, jitter, next(seeds))
     operators = jitter(batch.lengths, 5, next(seeds), 12)
-    expected = flow_sequence(torch.einsum("bts,bschw->btchw", operators, batch.frames))
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    flow = torch.einsum("bts,bschw->btchw", operators, batch.frames)
+    torch.testing.assert_close(found, flow_sequence(flow - flow[:, :1]), atol=1e-5, rtol=1e-4)
+    assert flow[:, 0].abs().max() > 0.01
+    assert not found[:, 0].any()
 
 
 def test_the_flow_of_a_window_is_that_of_its_frames_one_by_one():

@@ -1,5 +1,6 @@
 """What a batch holds: clips on the device, drawn fields, and both at once."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,11 +10,23 @@ from mer_hf.drawn.courses import CourseSettings, draw_courses
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
 from mer_hf.drawn.images import ImageSettings, draw_images
 from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
-from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, collate
+from mer_hf.rcn.video_processing_rcn import FramesBatch, MotionBatch, RcnVideoProcessor, collate
 from mer_hf.training import batches
-from mer_hf.training.batches import REST, DrawnClips, DrawnFields, JointClips, Packed, ResidentClips, drawn_source
-from mer_hf.training.clips import load_clips
+from mer_hf.training.batches import (
+    REST,
+    DrawnClips,
+    DrawnFields,
+    JointClips,
+    Packed,
+    ResidentClips,
+    drawn_source,
+    faces_in,
+)
+from mer_hf.training.clips import DatasetError, load_clips
 from mer_hf.training.plan import drawn_config
+from mer_hf.training.runs import record_of
+from mer_hf.training.trainer import training_source
+from real_face import astronaut
 from tiny import CLASSES, CPU, DRAWN, OPTIONS, SEQUENCE, plan_of, planned, recipe_of, saved_model
 
 # --- clips ---
@@ -128,6 +141,36 @@ def test_models_of_one_channel_are_drawn_pictures_of_the_faces_given():
     drawn = draw_images(3, 4, faces, torch.Generator().manual_seed(5), ImageSettings(rest=REST))
     torch.testing.assert_close(batch["pixel_values_videos"], drawn.frames / 255)
     assert torch.equal(batch["labels"], drawn.label)
+
+
+def test_a_folder_of_pictures_gives_the_faces_in_them_as_the_front_end_cuts_them_out(tmp_path, caplog):
+    picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
+    (tmp_path / "below").mkdir()
+    cv2.imwrite(str(tmp_path / "below" / "a.png"), picture)
+    cv2.imwrite(str(tmp_path / "b.jpg"), np.full_like(picture, 127))
+    (tmp_path / "notes.txt").write_text("no picture")
+    faces = faces_in(str(tmp_path), 32, 24)
+    processor = RcnVideoProcessor(connectivity="appearance", num_channels=1, size={"height": 64, "width": 48})
+    assert torch.equal(faces, torch.from_numpy(processor.aligned_clip([picture[..., ::-1]] * 2).frames[:1]))
+    assert "1 of 2 pictures" in caplog.text
+    assert "no face" in caplog.text
+
+
+def test_training_draws_image_sequences_of_the_faces_that_the_recipe_names(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
+    model = {**DRAWN["model"], "connectivity": "sequence", "num_channels": 1, "num_frames": 4}
+    plan = plan_of(tmp_path / "out", None, **{**DRAWN, "model": model, "faces": str(tmp_path)})
+    source = training_source(plan, [], 5)
+    assert torch.equal(source.faces, faces_in(str(tmp_path), 16, 16))
+    assert record_of(plan, 0)["data"]["license"] == "that of the pictures"
+
+
+def test_a_folder_without_a_face_is_refused_with_what_was_found(tmp_path):
+    with pytest.raises(DatasetError, match=r"holds no picture; give a folder of \.jpg"):
+        faces_in(str(tmp_path), 32, 24)
+    cv2.imwrite(str(tmp_path / "b.png"), np.full((90, 90, 3), 127, np.uint8))
+    with pytest.raises(DatasetError, match=r"1 pictures, and no face that can be used: .*b\.png: no face"):
+        faces_in(str(tmp_path), 16, 16)
 
 
 # --- clips and drawn motion in one batch ---

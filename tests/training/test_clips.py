@@ -239,6 +239,11 @@ def test_training_clips_and_videos_of_the_pipeline_become_the_same_input(make_cl
         assert clip.label == row["label"]
 
 
+def test_crops_stay_bytes_in_memory(make_clips):
+    processor = RcnVideoProcessor(connectivity="appearance", num_channels=1, num_frames=4, align="none", size=12)
+    assert {clip.frames.dtype for clip in load_clips(make_clips("frames"), processor)} == {np.dtype(np.uint8)}
+
+
 def test_clips_of_any_length_keep_the_order_of_the_rows(make_clips):
     dataset = make_clips("frames")
     lengths = [len(frames) for frames in dataset["frames"]]

@@ -86,6 +86,7 @@ def test_seeds_are_counted_from_the_first(make_clips, tmp_path):
     ("options", "says"),
     [
         ({"model": {"connectivity": "sequence", "num_frames": 4}}, "in grey: num_channels 2 or 1, not 3"),
+        ({"faces": "here"}, "faces would have no effect: the model sees flow"),
         ({"model": {"width": 4}}, "no fields"),
         ({"model": {"image_size": "x"}}, "preset rcn with model .*: Field 'image_size'"),
     ],

@@ -196,6 +196,7 @@ def test_the_repository_has_recipes():
             ]
         ),
         (["--drawn_fields", "100"], "drawn_fields", "it is for --dataset action-units; with clips, see drawn_per_clip"),
+        (["--faces", "here"], "faces", "it is for --dataset action-units"),
         (["--num_folds", "3"], "num_folds", "it is for --protocol kfold, not loso"),
         (["--protocol", "none", "--folds", "s1"], "folds", "--protocol none holds nobody out"),
         (["--protocol", "none", "--control"], "control", "--protocol none holds nobody out"),

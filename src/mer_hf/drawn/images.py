@@ -178,7 +178,7 @@ def _recorded(draws: Draws, pictures: Tensor, settings: ImageSettings) -> Tensor
 # --- the faces ---
 
 
-def drawn_faces(height: int, width: int, count: int = 150) -> Tensor:
+def drawn_faces(height: int, width: int, count: int = 60) -> Tensor:
     """Still faces of drawn portraits, as the front end would crop them, made on the first call and kept on disk.
 
     Args:

@@ -543,7 +543,9 @@ class RcnVideoProcessor(BaseVideoProcessor):
             keep = torch.arange(frames.shape[1], device=lengths.device) < lengths[:, None]
             operators = resize_operator(keep, self.num_frames, [self.interpolation] * len(lengths))
         if self.sees_flow:
-            return flow_sequence(apply_operator(operators, frames))
+            # from the first moment, also where jitter dropped the onset, or a kernel mixed it with what follows
+            flow = apply_operator(operators, frames)
+            return flow_sequence(flow - flow[:, :1])
         mean, std = (torch.as_tensor(value, device=frames.device) for value in (self.image_mean, self.image_std))
         return (apply_operator(operators, frames) / 255 - mean.reshape(-1, 1, 1)) / std.reshape(-1, 1, 1)
 

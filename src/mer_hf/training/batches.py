@@ -5,8 +5,11 @@
 Each source is a dataset whose `__getitems__` gives a whole batch, for gathering clip by clip takes longer than a step.
 """
 
+import functools
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
 import numpy as np
@@ -16,14 +19,18 @@ from torch import Tensor
 from mer_hf.action_units import UNIT_SHARES
 from mer_hf.drawn.courses import CourseSettings, draw_courses
 from mer_hf.drawn.fields import DrawingSettings, as_published_picture, draw_fields
-from mer_hf.drawn.images import ImageSettings, draw_images, drawn_faces
+from mer_hf.drawn.images import FINER, ImageSettings, draw_images, drawn_faces
+from mer_hf.errors import MerHfError
 from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.motion_rcn import flow_picture, flow_sequence, optical_strain
 from mer_hf.rcn.temporal_rcn import to_device
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, FramesBatch, MotionBatch, RcnVideoProcessor
-from mer_hf.training.clips import Clip, ReadyInput
+from mer_hf.training.clips import Clip, DatasetError, ReadyInput
 
 DRAWN_CLASSES = tuple(UNIT_SHARES)
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+logger = logging.getLogger(__name__)
 
 
 class Batch(TypedDict):
@@ -268,10 +275,44 @@ def sequence_settings(config: RcnConfig, rest: float = 0.0) -> CourseSettings:
     return ImageSettings(rest=rest) if config.num_channels == 1 else CourseSettings(rest=rest)
 
 
-def drawn_source(count: int, config: RcnConfig, seed: int, device: torch.device) -> DrawnFields | DrawnClips:
+def drawn_source(
+    count: int, config: RcnConfig, seed: int, device: torch.device, faces: Tensor | None = None
+) -> DrawnFields | DrawnClips:
     """What is drawn for a model: fields for geometric connectivity, sequences for the others."""
-    kind = DrawnFields if config.connectivity == "geometric" else DrawnClips
-    return kind(count, config, seed, device)
+    if config.connectivity == "geometric":
+        return DrawnFields(count, config, seed, device)
+    return DrawnClips(count, config, seed, device, faces=faces)
+
+
+@functools.cache
+def faces_in(folder: str, height: int, width: int) -> Tensor:
+    """The faces of a folder of pictures, found and cut out as those of clips are; what shows none is left out.
+
+    Args:
+        folder: of pictures (JPEG, PNG and the like) of a still face each, also in folders below it.
+        height, width: of a model input; the faces are twice as large.
+
+    Returns:
+        (N, 2 height, 2 width) uint8, in the order of the names, for `draw_images`.
+
+    Raises:
+        DatasetError: where no face is found in any picture.
+    """
+    sides = {"height": FINER * height, "width": FINER * width}
+    front_end = RcnVideoProcessor(connectivity="appearance", num_channels=1, num_frames=1, size=sides)
+    paths = [path for path in sorted(Path(folder).rglob("*")) if path.suffix.lower() in PICTURES]
+    faces, refused = [], []
+    for path in paths:
+        try:
+            faces.append(front_end.aligned_clip([path, path]).frames[0])
+        except MerHfError as error:
+            refused.append(str(error))
+    if not faces:
+        found = f"{len(paths)} pictures, and no face that can be used: {refused[0]}" if paths else "no picture"
+        raise DatasetError(f"faces {folder} holds {found}; give a folder of {', '.join(PICTURES)}, a face in each")
+    if refused:
+        logger.warning("%d of %d pictures of %s are left out: %s", len(refused), len(paths), folder, refused[0])
+    return torch.from_numpy(np.stack(faces))
 
 
 class JointClips(torch.utils.data.Dataset):
@@ -324,4 +365,5 @@ __all__ = [
     "Order",
     "ResidentClips",
     "drawn_source",
+    "faces_in",
 ]

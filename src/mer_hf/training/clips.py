@@ -471,8 +471,12 @@ def load_clips(
     labels = dataset["label"]
     if column in FROM_PICTURES:
         kind = ClipMotion if processor.connectivity == "geometric" else ClipFrames
-        prepared = prepare(dataset, processor, num_proc).with_format("numpy")
-        rows: list[dict[str, Any]] = [{**row, "problems": tuple(row["problems"])} for row in prepared]
+        prepared = prepare(dataset, processor, num_proc)
+        crops = {n: f.dtype for n, f in prepared.features.items() if getattr(f, "dtype", None) == "uint8"}
+        rows: list[dict[str, Any]] = [
+            {**row, **{name: row[name].astype(dtype) for name, dtype in crops.items()}, "problems": (*row["problems"],)}
+            for row in prepared.with_format("numpy")  # which reads whole numbers as int64
+        ]
         contents = [kind(**row) for row in rows]
     else:
         ready = list(ready_inputs(dataset, column))

@@ -24,6 +24,15 @@ DRAWN_DATA = {
     "license": "Apache-2.0",
 }
 """What `results.json` says of the data."""
+TRAINED_ON_FACES = (
+    "It was trained on pictures of still faces, moved as facial action units do, and on no recording of an expression. "
+    "Its scores on real micro-expressions are not known."
+)
+FACES_DATA = {
+    "description": "Motion drawn from facial action units, of still faces in a folder of pictures.",
+    "license": "that of the pictures",
+}
+"""Likewise, where a recipe names faces."""
 CONFIDENCE_SEED = 2**31 + 1000
 """Of the drawn motion that temperature and threshold are fitted on."""
 SCORING_SEED = 2**31
@@ -92,4 +101,4 @@ def _predicted(
     yield "sequence", logits, torch.cat([batch["labels"] for batch in batches])
 
 
-__all__ = ["DRAWN_DATA", "TRAINED_ON", "drawn_confidence", "score_drawn"]
+__all__ = ["DRAWN_DATA", "FACES_DATA", "TRAINED_ON", "TRAINED_ON_FACES", "drawn_confidence", "score_drawn"]

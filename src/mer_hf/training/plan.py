@@ -198,11 +198,13 @@ def drawn_config(recipe: Recipe) -> RcnConfig:
     """The configuration of a model of drawn motion: three classes, and the units of the table.
 
     Raises:
-        RunError: for a recipe whose model takes colour.
+        RunError: for a recipe whose model takes colour, or faces for one that sees none.
     """
     config = _preset_config(recipe, {"action_units": list(ACTION_UNITS), **recipe.config_fields}, DRAWN_CLASSES)
     if config.connectivity != "geometric" and config.num_channels == 3:
         raise RunError(f"--dataset {DRAWN} draws sequences of flow or in grey: num_channels 2 or 1, not 3")
+    if recipe.faces is not None and config.num_channels != 1:
+        raise RunError(f"faces would have no effect: the model sees flow (num_channels {config.num_channels}), no face")
     return config
 
 

@@ -101,6 +101,7 @@ HELP = {
     "lr_step_factor": "the factor of lr_step_epochs",
     "ema_decay": "decay of an exponential moving average of the weights, such as .99",
     "drawn_fields": f"number of fields of motion that are drawn, with --dataset {DRAWN}",
+    "faces": "folder of pictures of faces that drawn image sequences show, in place of drawn ones",
     "drawn_per_clip": "number of drawn fields that go with each clip (joint training)",
     "average_seeds": "save one model that averages the predictions of all seeds",
     "average_with": "saved model that every trained one is averaged with",
@@ -151,6 +152,7 @@ class Recipe:
     lr_step_factor: float = 0.5
     ema_decay: float | None = None
     drawn_fields: int = 230_400
+    faces: str | None = None
     drawn_per_clip: int = 0
     average_seeds: bool = False
     average_with: str | None = None
@@ -236,6 +238,7 @@ class Recipe:
         reasons = [
             (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
             (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
+            (not self.is_drawn, ("faces",), f"it is for --dataset {DRAWN}"),
             (self.protocol not in PARTED, ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
             (self.protocol != "cross", ("test_dataset", "test_data_dir"), "it is for --protocol cross"),
             (self.protocol == "cross", ("folds",), "--protocol cross has one"),

@@ -42,7 +42,14 @@ from mer_hf.training.clips import (
     with_classes,
     with_identity,
 )
-from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
+from mer_hf.training.drawn import (
+    DRAWN_DATA,
+    FACES_DATA,
+    TRAINED_ON,
+    TRAINED_ON_FACES,
+    drawn_confidence,
+    score_drawn,
+)
 from mer_hf.training.folds import Job, Kept, all_clips, collect, dealt, folds_of, json_digest, unfinished
 from mer_hf.training.outcome import (
     Found,
@@ -290,6 +297,8 @@ def record_of(plan: Plan, folds: int) -> Record:
     record: Record = {"folds": folds, "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
     if plan.recipe.protocol == "cross":
         record |= sides_record(cast(Dataset, plan.dataset))
+    if plan.recipe.faces is not None:
+        record["data"] = FACES_DATA
     if plan.candidates:
         record["candidates"] = {n: recipe_record(each.recipe, each.arguments) for n, each in plan.candidates.items()}
     return record
@@ -362,7 +371,7 @@ def final_model(plan: Plan, clips: Sequence[Clip], whole: Fold | None) -> RcnFor
         models.append(trained.model)
     model = averaged(plan, models)
     if plan.dataset is None:
-        model.config.trained_on = TRAINED_ON
+        model.config.trained_on = TRAINED_ON if plan.recipe.faces is None else TRAINED_ON_FACES
         return model
     known = [saved.model.config.training_subjects or () for saved in (plan.start, plan.companion) if saved is not None]
     model.config.training_subjects = sorted({*plan.dataset.select(rows)["subject"]}.union(*known))

@@ -28,7 +28,16 @@ from mer_hf.rcn.modeling_rcn import RcnForVideoClassification, RcnOutput, mirror
 from mer_hf.rcn.motion_rcn import motion_energy, moving_pixels
 from mer_hf.rcn.temporal_rcn import TemporalJitter, to_device
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
-from mer_hf.training.batches import Batch, DrawnClips, DrawnFields, JointClips, Order, ResidentClips, drawn_source
+from mer_hf.training.batches import (
+    Batch,
+    DrawnClips,
+    DrawnFields,
+    JointClips,
+    Order,
+    ResidentClips,
+    drawn_source,
+    faces_in,
+)
 from mer_hf.training.clips import Clip
 from mer_hf.training.folds import folder_name
 from mer_hf.training.plan import Plan, RunError
@@ -89,7 +98,7 @@ def begin(plan: Plan, clips: Sequence[Clip], seed: int, name: str = "") -> "RcnT
     if plan.start is not None:
         _begin_with(model, plan.start.model)
     elif config.connectivity == "appearance":  # the mask of a model that is started from comes with its weights
-        pictures = [clip.frames[:, 0] for clip in clips] or drawn_pictures(config)
+        pictures = [clip.frames[:, 0] for clip in clips] or drawn_pictures(config, faces_of(plan.recipe, config))
         energies = np.stack([motion_energy(frames) for frames in pictures])
         model.rcn.set_pixel_mask(torch.from_numpy(moving_pixels(energies)))
     trainer = RcnTrainer(model, source, plan.processor, plan.recipe, arguments, name)
@@ -107,9 +116,14 @@ def finish(trainer: "RcnTrainer") -> Trained:
     return Trained(model.eval(), trainer)
 
 
-def drawn_pictures(config: RcnConfig, count: int = 300) -> list[np.ndarray]:
+def faces_of(recipe: Recipe, config: RcnConfig) -> Tensor | None:
+    """The faces that drawn image sequences show, where the recipe names some."""
+    return None if recipe.faces is None else faces_in(recipe.faces, *config.image_size)
+
+
+def drawn_pictures(config: RcnConfig, faces: Tensor | None, count: int = 300) -> list[np.ndarray]:
     """Drawn sequences (T, H, W) on which the mask of a model of drawn motion is fitted."""
-    source = DrawnClips(count, config, MASK_SEED, torch.device("cpu"))
+    source = DrawnClips(count, config, MASK_SEED, torch.device("cpu"), faces=faces)
     parts = [source.draw(50)["pixel_values_videos"][:, :, 0].numpy() for _ in range(count // 50)]
     return [*np.concatenate(parts)]
 
@@ -120,7 +134,7 @@ def training_source(
     """What the batches of a training are taken from: clips, drawn motion, or both."""
     recipe, config, device = plan.recipe, plan.config, plan.arguments.device
     if recipe.is_drawn:
-        return drawn_source(recipe.drawn_fields, config, seed, device)
+        return drawn_source(recipe.drawn_fields, config, seed, device, faces_of(recipe, config))
     resident = ResidentClips(clips, plan.processor, device, recipe.jitter)
     if not recipe.drawn_per_clip:
         return resident
