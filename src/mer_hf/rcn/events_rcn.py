@@ -17,6 +17,7 @@ LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
 LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
 OVER = 0.4  # of the expression at its apex: below, it is over
 SETTLED = 3  # moments that it must stay so
+DOUBT = 12  # moments, .5 s, that an expression may still seem to go on after its end
 MICRO_RISE, MICRO_LENGTH = 0.27, 0.5  # seconds: 99 % of CAS(ME)3 rise, or last, no longer
 
 
@@ -149,7 +150,7 @@ class EventDecoder:
         if not now and newest - one.apex < 2 * APART:  # the other part may still say the same
             return None
         self.open.remove(one)
-        reach = range(one.apex + 1, min(end + 4, newest) + 1)  # it fades out only after its likely end
+        reach = range(max(one.apex + 1, end - DOUBT), min(end + 4, newest) + 1)
         said = [max(self._values(part, OFFSET, index, index)[0] for part in one.parts) for index in reach]
         if said and max(said) > 0.25:
             end = reach[int(np.argmax(said))]
