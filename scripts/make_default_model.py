@@ -15,6 +15,7 @@ import mer_hf
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.files import write_json
 from mer_hf.hub.cards import without_paths, write_card
+from mer_hf.hub.catalogue import put_version
 from mer_hf.hub.packaged import PACKAGED
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.training.drawn import drawn_confidence
@@ -49,6 +50,7 @@ def main() -> None:
     for name in ("config.json", "model.safetensors", "video_preprocessor_config.json"):
         shutil.copyfile(trained / "model" / name, DEFAULT_MODEL / name)
     write_json(DEFAULT_MODEL / "results.json", without_paths(results))
+    put_version(DEFAULT_MODEL)
     write_card(DEFAULT_MODEL)
 
 

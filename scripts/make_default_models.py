@@ -19,6 +19,7 @@ import torch
 
 from mer_hf.drawn.sequences import held_back_sequences
 from mer_hf.drawn.videos import RenderedVideo
+from mer_hf.hub.catalogue import put_version
 from mer_hf.hub.packaged import SPOTTER
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.events_rcn import SpottedEvent
@@ -185,6 +186,8 @@ def main() -> None:
 
     train_spotter(model, RECIPE, report=report)
     finish(model, time.process_time() - begin, arguments.output_dir)
+    if arguments.output_dir == SPOTTER:
+        put_version(SPOTTER)
 
 
 if __name__ == "__main__":

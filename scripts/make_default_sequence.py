@@ -19,6 +19,7 @@ import mer_hf
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.files import write_json
 from mer_hf.hub.cards import without_paths, write_card
+from mer_hf.hub.catalogue import put_version
 from mer_hf.hub.packaged import PACKAGED
 
 RECIPE = Path(__file__).parent / "recipes" / "action-unit-sequences.yaml"
@@ -73,6 +74,7 @@ def main() -> None:
     for name in ("config.json", "model.safetensors", "video_preprocessor_config.json"):
         shutil.copyfile(trained / "model" / name, folder / name)
     write_json(folder / "results.json", without_paths({**outcome.results, "evaluations": evaluations}))
+    put_version(folder)
     write_card(folder)
 
 

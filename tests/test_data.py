@@ -2,9 +2,12 @@ import datasets
 import pytest
 
 import mer_hf
-from mer_hf.data import DataError, load_dataset
+from mer_hf.data import DataError, joined, load_dataset
 from mer_hf.drawn.embedded import synthesize
 from mer_hf.errors import MerHfError
+from mer_hf.training.folds import folds_of
+from mer_hf.training.recipe import read_recipe
+from replicas import replicate
 from tiny import plan_of
 
 
@@ -94,3 +97,61 @@ def test_a_corpus_is_had_at_the_frame_rate_that_is_named(tmp_path):
         load_dataset("synthetic", folder, label_set="9class")
     with pytest.raises(MerHfError):
         load_dataset("samm", folder)
+
+
+# --- corpora that are joined ---
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Folders of three corpora, by name."""
+    folder = tmp_path_factory.mktemp("three")
+    return {name: replicate(name, folder / name, subjects=2, clips=6, frames=3) for name in ("smic", "casme2", "samm")}
+
+
+def test_corpora_are_joined_under_one_label_set_with_a_folder_each_or_one_for_all(three):
+    name = "+".join(three)
+    clips = load_dataset(name, three)
+    alone = [load_dataset(each, folder) for each, folder in three.items()]
+    assert clips["clip_id"][:] == [clip for part in alone for clip in part["clip_id"]]
+    assert clips["label"][:] == [label for part in alone for label in part["label"]]
+    assert set(clips["corpus"]) == {*three}
+    assert clips.features["label"].names == ["negative", "positive", "surprise"]
+    assert "may not be passed on" in clips.info.license
+    assert "\n" not in clips.info.homepage
+    text = ",".join(f"{each}={folder}" for each, folder in three.items())
+    whole = next(iter(three.values())).parent
+    for data_dir in (text, whole, str(whole)):
+        assert load_dataset(name, data_dir)["clip_id"][:] == clips["clip_id"][:]
+    folds = folds_of(read_recipe(dataset=name, protocol="hde")[0], clips)
+    assert [fold.name for fold in folds] == ["smic", "casme2", "samm"]
+
+
+def test_all_clips_of_corpora_are_joined_in_one_class_for_action_units(three):
+    clips = load_dataset("casme2+samm", {name: three[name] for name in ("casme2", "samm")}, label_set="any")
+    assert clips.features["label"].names == ["expression"]
+    assert len(clips) == 24
+    assert len(load_dataset("casme2+samm", {name: three[name] for name in ("casme2", "samm")})) < 24
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("smic+smic", {}, "joins a corpus with itself"),
+        ("casme2+samm", {"label_set": "native"}, "the classes of casme2 are happiness, .* those of samm are anger, "),
+        ("casme2+samm", {"label_set": "5class"}, "the classes of casme2 are .*, those of samm are "),
+        ("casme2+samm", {"fps": 100.0}, "fps is of one corpus"),
+        ("casme2+samm", {"data_dir": "casme2=there"}, "has folders for casme2; expected one for each of casme2, samm"),
+        ("casme2+nonsense", {"data_dir": None}, "'casme2\\+nonsense' is no corpus"),
+        ("casme2+samm", {"data_dir": None}, "is not downloaded for you"),
+    ],
+)
+def test_what_cannot_be_joined_is_explained(three, name, options, message):
+    folders = {each: three[each] for each in name.split("+") if each in three}
+    with pytest.raises(MerHfError, match=message):
+        load_dataset(name, **{"data_dir": folders, **options})
+
+
+def test_a_clip_that_two_of_the_corpora_have_is_found(make_clips):
+    with pytest.raises(DataError, match="9 clips are in two of one, two, such as s1/negative@0; name each once"):
+        joined({"one": make_clips("flow"), "two": make_clips("flow")})

@@ -39,3 +39,21 @@ def test_every_public_name_is_there():
 def test_another_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'RcnConfiguration'"):
         mer_hf.RcnConfiguration  # noqa: B018
+
+
+def test_two_builds_of_opencv_in_one_environment_are_warned_of(tmp_path):
+    program = f"""
+import sys, warnings
+sys.path.append({str(tmp_path)!r})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import mer_hf
+print(len(caught), *(str(each.message) for each in caught))
+assert "cv2" not in sys.modules
+"""
+    assert run(program)[0] == "0"
+    metadata = tmp_path / "opencv_contrib_python-4.10.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: opencv-contrib-python\nVersion: 4.10.0\n")
+    said = " ".join(run(program))
+    assert said.startswith("1 opencv-python-headless ") and "and opencv-contrib-python 4.10.0 are installed" in said

@@ -8,14 +8,25 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mer_hf import RcnVideoProcessor
+from mer_hf import RcnConfig, RcnForVideoClassification, RcnVideoProcessor, open_model
 from mer_hf.commands import main
 from mer_hf.drawn.embedded import write_example
 from mer_hf.drawn.rendering import render_clip
-from mer_hf.inspection import draw, draw_curve, draw_flow, examine, flow_colours
+from mer_hf.inspection import (
+    answer_line,
+    draw,
+    draw_curve,
+    draw_flow,
+    evidence_of,
+    examine,
+    explain,
+    flow_colours,
+)
+from tiny import CLASSES
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +43,50 @@ def test_a_clip_is_examined_as_it_is_prepared(clip):
     assert (seen.apex, seen.spotted) == (clip.apex, False)
     assert len(seen.curve) == len(clip.frames)
     assert seen.flow.shape == (2, 128, 128)
-    assert seen.energy.shape == seen.mask.shape == (128, 128)
-    assert 0 < seen.mask.mean() < 0.5
+    assert seen.energy.shape == (128, 128)
 
 
-def test_of_the_example_of_a_run_the_quarter_that_moves_most_is_shown(tmp_path):
-    """The mask of a model is that of many clips, opened by a disk, which leaves nothing of this one."""
-    write_example(tmp_path / "example.mp4")
-    seen = examine(tmp_path / "example.mp4", RcnVideoProcessor())
-    assert seen.mask.mean() == pytest.approx(0.25, abs=0.01)
+def test_the_evidence_of_a_smile_lies_where_cheeks_and_mouth_move(tmp_path):
+    write_example(tmp_path / "example.mp4")  # of which the README's first command draws a page
+    told = explain(tmp_path / "example.mp4", *open_model("default"))
+    assert told.label == "positive" and {"AU6", "AU12"} <= set(told.action_units)
+    rows = told.evidence.clip(0).sum(1)
+    brows, mouth = rows[: len(rows) // 3].sum(), rows[len(rows) // 2 :].sum()
+    assert told.evidence.max() > 0.5 and mouth > 3 * brows
+    assert told.doubt == ""
+
+
+def test_evidence_is_what_the_log_odds_lose_where_a_patch_is_at_rest():
+    """Against each place of the patch in turn, one clip at a time."""
+    torch.manual_seed(0)
+    config = RcnConfig(backbone_kwargs={"width": 4}, image_size=[12, 12], grid_size=2, mirror_averaging=True)
+    config.id2label = dict(enumerate(CLASSES))
+    model = RcnForVideoClassification(config).eval()
+    inputs = torch.randn(1, 1, 3, 12, 12)
+
+    @torch.no_grad()
+    def log_odds(clip):
+        scores = model(clip).logits.double().softmax(1)[0, 1]
+        return float((scores / (1 - scores)).log())
+
+    lost = [[[] for _ in range(12)] for _ in range(12)]
+    for top in range(-1, 12):
+        for left in range(-1, 12):
+            stilled = inputs.clone()
+            rows, columns = slice(max(0, top), top + 2), slice(max(0, left), left + 2)
+            stilled[..., rows, columns] = 0
+            for row in range(12)[rows]:
+                for column in range(12)[columns]:
+                    lost[row][column].append(log_odds(inputs) - log_odds(stilled))
+    expected = [[np.mean(each) for each in row] for row in lost]
+    np.testing.assert_allclose(evidence_of(model, inputs, 1), expected, atol=1e-5)
+
+
+def test_a_clip_that_rests_from_the_first_frame_on_has_no_evidence():
+    config = RcnConfig.preset("strcn-a", backbone_kwargs={"width": 4}, num_frames=20, image_size=[16, 12])
+    config.id2label = dict(enumerate(CLASSES))
+    still = torch.rand(1, 1, 1, 16, 12).expand(1, 20, 1, 16, 12)
+    assert np.abs(evidence_of(RcnForVideoClassification(config).eval(), still, 0)).max() < 1e-6
 
 
 def test_a_processor_of_any_connectivity_shows_the_face_as_it_aligns_it(clip):
@@ -94,10 +140,12 @@ def picture_of(path):
 
 
 def test_the_page_shows_the_clip(clip, tmp_path):
-    seen = examine(clip.frames, RcnVideoProcessor(), fps=100.0)
-    still = examine(np.repeat(clip.frames[:1], 9, axis=0), RcnVideoProcessor(), fps=100.0)
-    for name, page in (("clip", seen), ("still", still)):
-        draw(page, tmp_path / f"{name}.png", name)
+    model, processor = open_model("default")
+    for name, frames in (("clip", clip.frames), ("still", np.repeat(clip.frames[:1], 9, axis=0))):
+        seen = examine(frames, processor, fps=100.0)
+        told = explain(frames, model, processor, fps=100.0)
+        assert ("not confident" in answer_line(told)) == (name == "still")
+        draw(seen, told, tmp_path / f"{name}.png", name)
     pages = [picture_of(tmp_path / f"{name}.png") for name in ("clip", "still")]
     assert pages[0].shape[0] > 600
     assert pages[0].std() > 40
@@ -118,6 +166,7 @@ def test_inspect_draws_a_video_and_says_what_is_wrong_with_it(clip, tmp_path, ca
     said = capsys.readouterr().out
     assert f"{len(clip.frames)} frames at 100.0 a second, apex given at frame 5" in said
     assert "nothing is wrong with the clip" in said
+    assert "default 1: surprise " in said
     assert picture_of(tmp_path / "reports" / "page.png").std() > 40
 
     noise = [str(tmp_path / f"img{index}.png") for index in range(4)]

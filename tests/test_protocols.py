@@ -1,5 +1,6 @@
 import random
 from collections import Counter
+from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,8 @@ from mer_hf.protocols import (
     Fold,
     balanced_k_fold,
     cd6me,
+    cross,
+    described,
     hold_one_corpus_out,
     leave_one_subject_out,
     leave_one_video_out,
@@ -18,6 +21,7 @@ from mer_hf.protocols import (
     subject_k_fold,
     train_on_others,
 )
+from mer_hf.training.recipe import Recipe
 
 SUBJECTS = ["s2", "s1", "s2", "s3", "s1", "s2"]
 
@@ -258,3 +262,26 @@ def test_cd6me_holds_each_of_its_six_corpora_out_in_its_own_order():
         assert fold.train == tuple(row for row, corpus in enumerate(corpora) if corpus != fold.name)
     with pytest.raises(MerHfError, match=r"CD6ME is of casme, .*; found casme3"):
         cd6me(corpora[:4], subjects[:4])
+
+
+def test_cross_has_one_fold_and_nobody_on_both_sides():
+    sides, subjects = ["train", "test", "train", "test"], ["a", "b", "c", "b"]
+    assert cross(sides, subjects) == [Fold("test", (0, 2), (1, 3))]
+    with pytest.raises(MerHfError, match="1 subjects are in what is trained on and in what is tested on, such as a"):
+        cross(sides, ["a", "b", "c", "a"])
+    with pytest.raises(MerHfError):
+        cross(["train"] * 4, subjects)
+    with pytest.raises(MerHfError):
+        cross(["test"] * 4, subjects)
+
+
+def test_every_protocol_is_told_in_a_sentence_and_an_unknown_one_by_its_name():
+    known = get_args(get_type_hints(Recipe)["protocol"])
+    told = {name: described({"protocol": name, "num_folds": 4, "dataset": "A", "test_dataset": "B"}) for name in known}
+    assert len({*told.values()}) == len(known)
+    assert not any(text.startswith("Protocol:") for text in told.values())
+    assert "clips of B were classified by a network that was trained on A alone" in told["cross"]
+    assert "in 4 parts" in told["kfold"]
+    assert described({"protocol": "of tomorrow", "folds": "s1"}) == (
+        "Protocol: of tomorrow. Only some of the folds were run: s1."
+    )

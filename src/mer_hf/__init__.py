@@ -10,8 +10,10 @@ pipeline task known to transformers, whichever of the two is imported first:
     classify("clip.mp4")
 """
 
+import contextlib
 import importlib
-from importlib.metadata import version
+import warnings
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from mer_hf.hub.registration import register_now_or_when_loaded
@@ -107,4 +109,20 @@ def __dir__() -> list[str]:
     return __all__
 
 
+def _warn_of_two_opencvs() -> None:
+    """Say where several packages have written the one module cv2: the last hides the others, and leaves their parts."""
+    found = []
+    for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    if len(found) > 1:
+        warnings.warn(
+            f"{' and '.join(found)} are installed, which write the same module cv2 over one another; uninstall all of "
+            "them, then install one (mer_hf asks for opencv-python-headless)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+_warn_of_two_opencvs()
 register_now_or_when_loaded()

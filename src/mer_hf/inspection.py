@@ -9,16 +9,21 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from mer_hf.analysis.pictures import flow_colours
 from mer_hf.rcn.decoding_rcn import stream_video
+from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.motion_rcn import motion_curve, motion_energy, optical_flow, spot_apex
 from mer_hf.rcn.sources_rcn import VideoSource
 from mer_hf.rcn.video_processing_rcn import AlignedClip, RcnVideoProcessor
 
+PATCHES = 5  # across a side of the model input; one is about an eye wide
+SHIFTS = 3  # a patch, to where the next one lies
+SHOWN_UNIT = 0.5  # probability from which an action unit is named
 INK, ACCENT, QUIET, GOLD, GREEN = "#1b1f24", "#d1495b", "#8a939c", "#ffd166", "#3ddc97"
 
 
@@ -34,7 +39,6 @@ class Examination:
         curve: (T,) motion away from rest, which is the first and the last frame, as `motion_curve` gives it.
         flow: (2, H, W) float32, from onset to apex, in pixels of the crop.
         energy: (H, W) in [0, 1], how much each pixel changes.
-        mask: (H, W) bool, the quarter of the pixels that moves most; the mask of a model is that of many clips, opened.
     """
 
     onset: np.ndarray
@@ -44,7 +48,29 @@ class Examination:
     curve: np.ndarray
     flow: np.ndarray
     energy: np.ndarray
-    mask: np.ndarray
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a model makes of a clip, and what of the clip that rests on.
+
+    Attributes:
+        scores: class -> score, the likeliest first.
+        action_units: the units that moved, as "AU12" -> probability; empty where none did, or the model knows none.
+        evidence: (h, w) float32 in the size of a model input: what the log-odds of the first class lose where a patch
+            around the place does not move. Below 0, the motion there speaks against the class.
+        doubt: why the answer is not confident; empty where it is.
+    """
+
+    scores: dict[str, float]
+    action_units: dict[str, float]
+    evidence: np.ndarray
+    doubt: str
+
+    @property
+    def label(self) -> str:
+        """The likeliest class."""
+        return next(iter(self.scores))
 
 
 def examine(
@@ -66,7 +92,6 @@ def examine(
     onset, _ = next(stream_video(source))
     spotted = clip.apex is None
     apex = max(1, spot_apex(clip.frames) if spotted else clip.apex)
-    energy = motion_energy(clip.frames)
     return Examination(
         onset=onset,
         clip=clip,
@@ -74,22 +99,89 @@ def examine(
         spotted=spotted,
         curve=motion_curve(clip.frames),
         flow=optical_flow(clip.frames[0], clip.frames[apex], geometric.flow),
-        energy=energy,
-        mask=energy > np.percentile(energy, 75),
+        energy=motion_energy(clip.frames),
     )
 
 
-def draw(seen: Examination, path: str | Path, title: str) -> None:
-    """Draw an examination as a PNG of one page.
+@torch.no_grad()
+def explain(
+    source: VideoSource,
+    model: RcnForVideoClassification,
+    processor: RcnVideoProcessor,
+    apex: int | None = None,
+    fps: float | None = None,
+) -> Explanation:
+    """Classify a clip, then again and again with another patch of the face at rest.
+
+    Args:
+        source, apex, fps: as `examine` takes them.
+        model: in evaluation mode.
+        processor: that makes its inputs.
+
+    Raises:
+        VideoError, FaceError, MerHfError: as `RcnVideoProcessor.clip_sequence`.
+    """
+    inputs = processor.clip_inputs([processor.clip_sequence(source, apex, fps)])
+    told, config = model(inputs), model.config
+    scores = told.logits[0].double().softmax(0)
+    ranked = sorted(zip(config.class_names(), scores.tolist(), strict=True), key=lambda item: -item[1])
+    units = [] if told.action_unit_logits is None else told.action_unit_logits[0].double().sigmoid().tolist()
+    named = {f"AU{unit}": p for unit, p in zip(config.action_units or (), units, strict=True) if p > SHOWN_UNIT}
+    evidence = evidence_of(model, inputs, int(scores.argmax()))
+    return Explanation(dict(ranked), named, evidence, config.doubt(ranked[0][1]) or "")
+
+
+@torch.no_grad()
+def evidence_of(model: RcnForVideoClassification, inputs: torch.Tensor, label: int) -> np.ndarray:
+    """Where a clip shows its class, by occlusion (Zeiler and Fergus, ECCV 2014): see `Explanation.evidence`.
+
+    At rest, flow is 0, and of grey or colour a frame is as the first is.
+
+    Args:
+        model: in evaluation mode.
+        inputs: (1, T, C, h, w), as the processor makes them.
+        label: number of the class.
+
+    Returns:
+        (h, w) float32, the mean over the patches that a place lies in.
+    """
+    is_flow = model.config.connectivity == "geometric" or model.config.num_channels == 2
+    rest = torch.zeros_like(inputs) if is_flow else inputs[:, :1].expand_as(inputs)
+    height, width = inputs.shape[-2:]
+    side = max(2, round(min(height, width) / PATCHES))
+    step = max(1, side // SHIFTS)
+    lost, times = np.zeros((2, height, width), np.float32)
+    before = _log_odds(model, inputs, label)
+    for top in range(1 - side, height, step):
+        rows = slice(max(0, top), top + side)
+        places = [slice(max(0, left), left + side) for left in range(1 - side, width, step)]
+        stilled = inputs.repeat(len(places), 1, 1, 1, 1)
+        for clip, columns in zip(stilled, places, strict=True):
+            clip[..., rows, columns] = rest[0, ..., rows, columns]
+        for columns, after in zip(places, _log_odds(model, stilled, label), strict=True):
+            lost[rows, columns] += float(before[0] - after)
+            times[rows, columns] += 1
+    return lost / times
+
+
+def _log_odds(model: RcnForVideoClassification, inputs: torch.Tensor, label: int) -> torch.Tensor:
+    logits = model(inputs).logits.double()
+    others = torch.cat([logits[:, :label], logits[:, label + 1 :]], 1)
+    return logits[:, label] - others.logsumexp(1)
+
+
+def draw(seen: Examination, told: Explanation, path: str | Path, title: str) -> None:
+    """Draw an examination and an explanation as a PNG of one page.
 
     Args:
         seen: what `examine` gives.
+        told: what `explain` gives of the same clip.
         path: of the picture; its folder exists.
-        title: of the page, such as the name of the video.
+        title: of the page, such as the names of the video and the model.
     """
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     figure = Figure(figsize=(12, 9.4), dpi=100, layout=layout, facecolor="white")
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", color=INK)
+    figure.suptitle(f"{title}: {answer_line(told)}", x=0.01, ha="left", fontsize=12, fontweight="bold", color=INK)
     grid = figure.add_gridspec(3, 4, height_ratios=(1.25, 0.8, 1.0))
     _draw_face(figure.add_subplot(grid[0, :2]), seen)
     draw_picture(figure.add_subplot(grid[0, 2]), seen.clip.frames[0], "onset, aligned")
@@ -98,8 +190,25 @@ def draw(seen: Examination, path: str | Path, title: str) -> None:
     draw_flow(figure.add_subplot(grid[2, 0]), seen)
     _draw_arrows(figure.add_subplot(grid[2, 1]), seen)
     draw_picture(figure.add_subplot(grid[2, 2]), seen.energy, "motion energy", cmap="magma", vmin=0, vmax=1)
-    draw_picture(figure.add_subplot(grid[2, 3]), seen.mask, "the quarter that moves most", vmin=0, vmax=1)
+    draw_evidence(figure.add_subplot(grid[2, 3]), seen, told)
     figure.savefig(path)
+
+
+def answer_line(told: Explanation) -> str:
+    """The class, the units that moved, and whether the answer is confident, in a line."""
+    units = ", ".join(f"{unit} {p:.2f}" for unit, p in told.action_units.items())
+    said = [f"{told.label} {told.scores[told.label]:.2f}", units, "not confident" if told.doubt else ""]
+    return "; ".join(filter(None, said))
+
+
+def draw_evidence(axes: Axes, seen: Examination, told: Explanation) -> None:
+    """Draw where the evidence for the first class lies, over the aligned apex, on matplotlib's axes."""
+    most = float(told.evidence.max())
+    draw_picture(axes, seen.clip.frames[seen.apex], f"evidence for {told.label} (log-odds, up to {most:.1f})")
+    height, width = seen.clip.frames.shape[1:3]
+    evidence = cv2.resize(told.evidence, (width, height), interpolation=cv2.INTER_CUBIC)
+    share = np.clip(evidence / max(most, 1e-6), 0, 1)
+    axes.imshow(share, cmap="inferno", vmin=0, vmax=1, alpha=0.75 * share)
 
 
 def draw_picture(
@@ -192,4 +301,17 @@ def _draw_wheel(axes: Axes) -> None:
     axes.set_axis_off()
 
 
-__all__ = ["Examination", "draw", "draw_curve", "draw_flow", "draw_picture", "examine", "flow_colours"]
+__all__ = [
+    "Examination",
+    "Explanation",
+    "answer_line",
+    "draw",
+    "draw_curve",
+    "draw_evidence",
+    "draw_flow",
+    "draw_picture",
+    "evidence_of",
+    "examine",
+    "explain",
+    "flow_colours",
+]

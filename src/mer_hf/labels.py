@@ -4,7 +4,7 @@ A corpus releases emotions ("repression", "others"); a recogniser learns classes
 names its classes in the order of their numbers and says which emotions belong to each. An emotion that belongs to no
 class is left out of the experiment.
 
-A corpus lists the label sets it can be read with; `native_label_set` is there for every corpus.
+A corpus lists the label sets it can be read with; `native_label_set` and `ANY` are there for every corpus.
 """
 
 from collections.abc import Iterable
@@ -46,6 +46,17 @@ def native_label_set(emotions: Iterable[str]) -> LabelSet:
     """Every emotion of a corpus a class of its own, in the order in which the corpus declares them."""
     return LabelSet("native", tuple((emotion, (emotion,)) for emotion in emotions))
 
+
+class _Any(LabelSet):
+    """One class, which every emotion belongs to, blends and unlisted ones too."""
+
+    def class_of(self, emotion: str) -> str | None:
+        """The only class."""
+        return self.class_names[0]
+
+
+ANY = _Any("any", (("expression", ()),))
+"""For what is not asked by classes: every clip of a corpus is there, to be told by its action units."""
 
 # See et al., "MEGC 2019 - The Second Facial Micro-Expressions Grand Challenge", FG 2019: what is neither of the three
 # (others, tense) is left out. SMIC, CAS(ME)^2 and 4DME release the classes themselves.

@@ -1,4 +1,4 @@
-"""Who is held out: subjects or clips in, folds of row indices out, and nothing else.
+"""Who is held out: subjects or clips in, folds of row indices out; and a protocol in a sentence.
 
 Rows are counted in the order in which they are given. Every row is tested exactly once over the folds of a protocol
 (but for `train_on_others`, a single fold).
@@ -7,7 +7,7 @@ Rows are counted in the order in which they are given. Every row is tested exact
 import difflib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mer_hf.errors import MerHfError
@@ -203,6 +203,58 @@ def cd6me(corpora: Sequence[str], subjects: Sequence[str]) -> list[Fold]:
     if set(corpora) != set(CD6ME):
         raise MerHfError(f"CD6ME is of {', '.join(CD6ME)}; found {', '.join(dict.fromkeys(corpora))}.")
     return [train_on_others(corpora, subjects, [name]) for name in CD6ME]
+
+
+SIDES = ("train", "test")
+"""What `cross` tells apart."""
+
+
+def cross(sides: Sequence[str], subjects: Sequence[str]) -> list[Fold]:
+    """One fold, `test`: some data are trained on, others are tested on, and nobody is in both.
+
+    Args:
+        sides: Of every row, one of `SIDES`.
+        subjects: The subject of every row; one name for one person on both sides.
+
+    Raises:
+        MerHfError: Someone is on both sides, or there is no row on one.
+    """
+    people = [{subject for side, subject in zip(sides, subjects, strict=True) if side == each} for each in SIDES]
+    if shared := people[0] & people[1]:
+        raise MerHfError(
+            f"{len(shared)} subjects are in what is trained on and in what is tested on, such as {min(shared)}. Take "
+            "other data, or leave them out; where they are other people of the same name, name them apart."
+        )
+    return [train_on_others(sides, subjects, [SIDES[1]])]
+
+
+def described(recipe: Mapping[str, object]) -> str:
+    """The protocol of a run for a reader: who was held out of what was trained.
+
+    Args:
+        recipe: As `results.json` has it. Of a `protocol` that is not known, the name is given.
+    """
+    protocol, num_folds = recipe.get("protocol"), recipe.get("num_folds")
+    dataset, test_dataset = recipe.get("dataset"), recipe.get("test_dataset")
+    parts = "the clips of each part were classified by a network that was trained on the others, and had seen no clip"
+    sentences = {
+        "loso": "Leave one subject out: the clips of each subject were classified by a network that was trained on the "
+        "others, and had seen no clip of that subject.",
+        "lovo": "Leave one video out: each clip was classified by a network that was trained on all others. Those of "
+        "the same subject were among them, so these scores say little about people whom a model has not seen.",
+        "kfold": f"Subjects in {num_folds} parts: {parts} of their subjects.",
+        "balanced": f"Subjects, with about as many clips of each class, in {num_folds} parts: {parts} of their "
+        "subjects.",
+        "hde": "Hold one corpus out: the clips of each corpus were classified by a network that was trained on other "
+        "people in the others.",
+        "cross": f"Across datasets: the clips of {test_dataset} were classified by a network that was trained on "
+        f"{dataset} alone, and had seen nobody of theirs.",
+        "cd6me": "CD6ME: the action units of the clips of each of six corpora were told by a network that was trained "
+        "on the five others.",
+        "none": "Nobody was held out.",
+    }
+    some = f" Only some of the folds were run: {recipe['folds']}." if recipe.get("folds") else ""
+    return sentences.get(str(protocol), f"Protocol: {protocol}.") + some
 
 
 def select_folds(folds: Sequence[Fold], names: Sequence[str]) -> list[Fold]:

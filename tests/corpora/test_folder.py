@@ -187,7 +187,7 @@ def test_a_folder_without_a_table_says_what_is_expected(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("option", "message"), [({"label_set": "5class"}, "native and 3class"), ({"unit": "ms"}, "'ms'")]
+    ("option", "message"), [({"label_set": "5class"}, "native, 3class and any"), ({"unit": "ms"}, "'ms'")]
 )
 def test_other_arguments_are_named(load, option, message):
     with pytest.raises(MerHfError, match=message):

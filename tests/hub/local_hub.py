@@ -1,4 +1,6 @@
-"""A Hub on this machine: what huggingface_hub asks of one for models, over HTTP, with faults on demand.
+"""A Hub on this machine: what huggingface_hub asks of one over HTTP, with faults on demand.
+
+A model is called `user/name`, other repositories `datasets/user/name` and `spaces/user/name`.
 
 As on the Hub, large files lie on another host: they are uploaded to and downloaded from `localhost`, whereas the Hub
 itself is `127.0.0.1`, so a token that leaves the Hub is seen. Clients run in processes of their own, since
@@ -17,7 +19,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-LARGE = (".safetensors", ".tflite", ".bin")
+LARGE = (".safetensors", ".tflite", ".bin", ".parquet", ".whl")
 """What the .gitattributes of a new repository send to large file storage."""
 ALICE, BOB = "hf_theTokenOfAlice", "hf_theTokenOfBob"
 NOBODY = {401: "Invalid username or password.", 404: "Repository not found"}
@@ -238,7 +240,7 @@ class _Handler(BaseHTTPRequestHandler):
     def readable(self, repo_id: str, content: bool = False) -> Repo:
         """A repository that who asks may see, and read the `content` of."""
         user, repo = self.user(), self.hub.repos.get(repo_id)
-        owner = user is not None and user == repo_id.split("/")[0]
+        owner = user is not None and user == repo_id.split("/")[-2]
         if repo is None or (repo.private and not owner):
             status = 401 if user is None else 404
             raise _RefusedError(status, NOBODY[status], "RepoNotFound")
@@ -250,7 +252,7 @@ class _Handler(BaseHTTPRequestHandler):
         repo, user = self.readable(repo_id), self.user()
         if user is None:
             raise _RefusedError(401, NOBODY[401])
-        if user != repo_id.split("/")[0]:
+        if user != repo_id.split("/")[-2]:
             raise _RefusedError(403, f"You don't have the rights to write to {repo_id}")
         return repo
 
@@ -275,7 +277,8 @@ class _Handler(BaseHTTPRequestHandler):
         owner = asked["organization"] or user
         if owner != user:
             raise _RefusedError(403, f"You don't have the rights to create a model under the namespace {owner!r}")
-        repo_id = f"{owner}/{asked['name']}"
+        kind = "" if asked.get("type", "model") == "model" else f"{asked['type']}s/"
+        repo_id = f"{kind}{owner}/{asked['name']}"
         answer = {"url": f"{self.hub.url}/{repo_id}", "name": repo_id}
         if repo_id in self.hub.repos:
             self.json({**answer, "error": "You already created this model repo"}, 409)
@@ -385,17 +388,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.send(content[first:], 206, **headers, **{"Content-Range": f"bytes {first}-{total - 1}/{total}"})
 
 
-_REPO = r"(?P<repo_id>[^/]+/[^/]+?)"
+_REPO = r"(?P<repo_id>(?:(?:datasets|spaces)/)?[^/]+/[^/]+?)"
+_API = rf"/api/(?:models/|(?=datasets/|spaces/)){_REPO}"
 ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", r"/api/whoami-v2", _Handler.whoami),
     ("POST", r"/api/repos/create", _Handler.create),
     ("POST", r"/api/validate-yaml", _Handler.validate_yaml),
-    ("GET", rf"/api/models/{_REPO}", _Handler.info),
-    ("GET", rf"/api/models/{_REPO}/revision/(?P<revision>.+)", _Handler.info),
-    ("GET", rf"/api/models/{_REPO}/tree/(?P<revision>.+)", _Handler.tree),
-    ("POST", rf"/api/models/{_REPO}/branch/(?P<branch>.+)", _Handler.branch),
-    ("POST", rf"/api/models/{_REPO}/preupload/(?P<revision>.+)", _Handler.preupload),
-    ("POST", rf"/api/models/{_REPO}/commit/(?P<revision>.+)", _Handler.commit),
+    ("GET", rf"{_API}", _Handler.info),
+    ("GET", rf"{_API}/revision/(?P<revision>.+)", _Handler.info),
+    ("GET", rf"{_API}/tree/(?P<revision>.+)", _Handler.tree),
+    ("POST", rf"{_API}/branch/(?P<branch>.+)", _Handler.branch),
+    ("POST", rf"{_API}/preupload/(?P<revision>.+)", _Handler.preupload),
+    ("POST", rf"{_API}/commit/(?P<revision>.+)", _Handler.commit),
     ("POST", rf"/{_REPO}\.git/info/lfs/objects/batch", _Handler.lfs_batch),
     ("PUT", r"/storage/(?P<oid>[0-9a-f]{64})/(?P<size>\d+)", _Handler.store),
     ("GET HEAD", r"/storage/(?P<oid>[0-9a-f]{64})", _Handler.stored),

@@ -317,7 +317,7 @@ def test_a_run_that_held_nobody_out_measured_nothing(results, config, card_of, t
         ({"protocol": "lovo"}, "scores say little about people"),
         ({"protocol": "hde"}, "Hold one corpus out"),
         ({"protocol": "balanced", "num_folds": 3}, "each class, in 3 parts"),
-        ({"protocol": "of tomorrow"}, "Protocol: `of tomorrow`"),
+        ({"protocol": "of tomorrow"}, "Protocol: of tomorrow."),
         ({"folds": "s1,s2"}, "Only some of the folds were run: s1,s2."),
         ({"model": "/home/somebody/model"}, "begun with the weights of the saved model `model`"),
         ({"drawn_per_clip": 1}, "motion drawn from facial action units, fields: 1\n"),

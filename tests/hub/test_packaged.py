@@ -14,6 +14,7 @@ import pytest
 from sklearn.metrics import f1_score
 from transformers import pipeline
 
+from mer_hf.drawn.embedded import write_example
 from mer_hf.drawn.rendering import render_clip
 from mer_hf.hub.cards import write_card
 from mer_hf.hub.packaged import PACKAGED
@@ -49,6 +50,17 @@ def test_a_pipeline_without_a_model_answers_offline_and_says_what_it_was_trained
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() in CLASSES
     assert done.stderr.count("trained on motion drawn from facial action units") == 1
+    named = json.loads((DEFAULT_MODEL / "config.json").read_text())["name_and_version"]
+    assert f"{named}: It was trained on" in done.stderr
+
+
+def test_predict_says_what_the_model_was_trained_on_and_nothing_else_beside_the_answer(tmp_path):
+    write_example(tmp_path / "example.mp4")
+    command = [sys.executable, "-m", "mer_hf.commands", "predict", str(tmp_path / "example.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines()[1].split()[0] == "positive"
+    (line,) = done.stderr.splitlines()
+    assert "trained on motion drawn" in line
 
 
 def test_it_is_small_and_has_a_card():

@@ -26,6 +26,8 @@ from mer_hf.rcn.faces_rcn import (
     FOLDER,
     MODELS,
     PLACES,
+    PRESENCE,
+    STAYS,
     FaceError,
     align_clip,
     crop_matrix,
@@ -589,6 +591,20 @@ def test_where_problems_are_flagged_the_best_crop_comes_with_the_same_text(clips
             apply(crop_matrix(np.eye(2, 3), 64, 64, 0.1), PLACES[:2]),
             atol=1.5,
         )
+
+
+def test_a_face_that_is_doubtful_in_the_first_frame_is_known_by_the_frames_after(astronaut):
+    (face,) = find_faces(astronaut)
+    blurred = (cv2.GaussianBlur(astronaut, (0, 0), sigma) for sigma in np.arange(2.6, 3.2, 0.02))
+    doubtful = next(frame for frame in blurred if not find_faces(frame))
+    assert STAYS < track_face(doubtful, face, presence=STAYS).presence < PRESENCE + 0.5  # as of a face that blinks
+    crops, found = align_clip([doubtful, *clip_of(astronaut)], 10, 64, 64)
+    assert len(crops) == len(clip_of(astronaut)) + 1
+    _, clear = align_clip(clip_of(astronaut), 10, 64, 64)
+    places = apply(face_transform(face.landmarks), PLACES)
+    np.testing.assert_allclose(apply(found.frame_to_crop, places), apply(clear.frame_to_crop, places), atol=1)  # pixels
+    with pytest.raises(FaceError, match=r"no face found .* in frame 0"):
+        align_clip([doubtful] * 9, 10, 64, 64)
 
 
 def test_a_face_that_moves_away_is_followed_to_say_so(carphone):

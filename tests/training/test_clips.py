@@ -20,7 +20,7 @@ from mer_hf.training.clips import (
     load_clips,
     prepare,
     prepared_folder,
-    ready_input,
+    ready_inputs,
     resized,
     with_classes,
     with_identity,
@@ -428,7 +428,7 @@ def test_mid_grey_of_a_flow_picture_is_no_motion():
     label = {"label": 0, "subject": "s1"}
     features = Features({"label": ClassLabel(names=["a"]), "subject": Value("string"), "flow": Image()})
     dataset = Dataset.from_list([{**label, "flow": Picture.fromarray(picture)}], features=features)
-    flow = ready_input(dataset, 0, "flow")
+    flow = next(ready_inputs(dataset, "flow"))
     assert flow.shape == (1, 3, 2, 3)
     assert flow.dtype == np.float32
     np.testing.assert_allclose(flow[0, :, 0, 0], [-1, 1, -0.6])

@@ -119,7 +119,8 @@ def test_drawn_sequences_are_trained_on_scored_and_saved(tmp_path, few_fields, m
 
 
 @pytest.mark.slow
-def test_drawn_motion_teaches_what_moves(tmp_path):
+def test_drawn_motion_teaches_what_moves(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "score_drawn", lambda model: score_drawn(model, 300))
     model = {"image_size": [28, 28], "label_smoothing": 0.1}
     options = {**DRAWN, "model": model, "drawn_fields": 12800, "learning_rate": 3e-3, "weight_decay": 0.05}
     options |= {"per_device_train_batch_size": 128, "lr_scheduler_type": "cosine"}

@@ -41,6 +41,13 @@ def test_an_honest_run_has_nothing_to_be_found(folder, capsys):
     assert sorted(path.name for path in folder.rglob("*")) == before
 
 
+def test_a_run_in_the_bf16_of_a_processor_is_trained_again_on_the_processor(folder, tmp_path):
+    results = json.loads((folder / "results.json").read_text())
+    results["recipe"] |= {"bf16": True, "use_cpu": False}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert recipe_of_run(tmp_path)[1].bf16
+
+
 def test_what_depends_on_held_out_labels_is_found_by_the_weights(folder, monkeypatch, capsys):
     real = leaks.train
 

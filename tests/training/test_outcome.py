@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from datasets import Value, load_from_disk
-from sklearn.metrics import f1_score
+from datasets import load_from_disk
 
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training import outcome as outcomes
-from mer_hf.training.outcome import claim, data_record, predictions_table, recipe_record, unit_scores
+from mer_hf.training.outcome import claim, data_record, predictions_table, recipe_record
 from mer_hf.training.plan import RunError
 from mer_hf.training.runs import score
+from mer_hf.training.trainer import Predicted
 from tiny import (
     CLASSES,
     OPTIONS,
@@ -97,7 +97,7 @@ def test_results_say_what_was_run_on_what(flow_run, flow_folder):
 def test_predictions_keep_the_places_of_the_rows_and_the_spelling_of_the_names(make_clips):
     dataset = make_clips("flow").select([4, 0, 8])
     logits = torch.tensor([[0.0, 3, 1], [5, 1, 1], [9, 1, 2]])
-    table = predictions_table(dataset, logits, "a fold", 3)
+    table = predictions_table(dataset, Predicted(logits, None), "a fold", 3)
     assert list(table.clip_id) == list(dataset["clip_id"])
     assert list(table.predicted) == ["positive", "negative", "negative"]
     np.testing.assert_allclose(table[SCORES], logits.double().softmax(1), atol=1e-8)
@@ -203,23 +203,6 @@ def test_counts_are_of_clips_subjects_classes_and_corpora(make_clips):
 
 
 # --- other scores ---
-
-
-def test_units_are_scored_on_coded_clips_by_the_units_that_some_clip_shows(make_clips):
-    codes = ["4+L10", "12", None, "", "AU4", "R12 or 99", "4", "12", "1"]
-    dataset = make_clips("flow").add_column("action_units", codes, feature=Value("string"))
-    logits = torch.randn(9, 4, generator=torch.Generator().manual_seed(3))
-    found = unit_scores(dataset, logits, [1, 4, 12, 26])["action_units"]
-    rows = [0, 1, 4, 5, 6, 7, 8]
-    moved = {1: [0, 0, 0, 0, 0, 0, 1], 4: [1, 0, 1, 0, 1, 0, 0], 12: [0, 1, 0, 1, 0, 1, 0]}
-    expected = {
-        f"AU{unit}": f1_score(coded, logits[rows, index] > 0, zero_division=0)
-        for index, (unit, coded) in enumerate(moved.items())
-    }
-    assert {name: scored["f1"] for name, scored in found["per_unit"].items()} == pytest.approx(expected)
-    assert found["macro_f1"] == pytest.approx(np.mean(list(expected.values())))
-    assert found["clips"] == 7
-    assert unit_scores(dataset, None, None) == unit_scores(make_clips("flow"), logits, [1, 4, 12, 26]) == {}
 
 
 def test_the_control_is_fitted_on_the_training_side_of_each_fold(make_clips, tmp_path, monkeypatch):

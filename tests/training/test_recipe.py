@@ -125,7 +125,7 @@ def test_a_mapping_or_a_list_reaches_the_training_arguments_that_take_one(write)
         ("model: runs/first/model", "to start from a saved model, say start: runs/first/model"),
         ("folds: [s1, s2]", "folds takes one value, got ['s1', 's2']"),
         ("dataset: {name: casme2}", "dataset takes one value, got {'name': 'casme2'}"),
-        ("protocol: losso", "'loso', 'lovo', 'kfold', 'balanced', 'hde', 'none'"),
+        ("protocol: losso", "'loso', 'lovo', 'kfold', 'balanced', 'hde', 'cross', 'cd6me', 'none'"),
         ("processor: 3", "processor must give values by name, got 3"),
         ("model: '{3}'", "model must be JSON"),
         ("model: [1]", "model takes one value, got [1]"),

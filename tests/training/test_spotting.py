@@ -80,7 +80,7 @@ def test_norms_keep_their_statistics_after_the_warm_up():
 
 @pytest.mark.slow
 def test_a_small_network_learns_to_find_plain_expressions():
-    model, losses = trained(450)
+    model, losses = trained(300)
     assert np.mean(losses[-20:]) < 0.6 * np.mean(losses[5:25])
     watched = watch_drawn(model, 24, seed=5, settings=EASY, seconds=6.0)
     chosen = threshold_at(watch_drawn(model, 24, seed=6, settings=EASY, seconds=6.0), 2.0)

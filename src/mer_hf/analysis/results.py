@@ -1,7 +1,7 @@
 """A folder of results: what was found in many videos, file by file, so that a run that was stopped goes on.
 
-paths, folders, patterns -> find_videos -> a Job each -> watching -> videos/NAME.json, NAME.html, exports
-  -> events.csv, spans.csv, files.csv, curves.parquet
+paths, folders, patterns -> find_videos -> a Job each, of a long video one for each part -> watching
+  -> videos/NAME.json, NAME.html, exports -> events.csv, spans.csv, files.csv, curves.parquet
 
 A video is done when its record, videos/NAME.json, is there and belongs to the same file, options and model. Everything
 that is joined in the end is read from the records, whoever wrote them.
@@ -15,6 +15,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -32,7 +33,8 @@ from tqdm.auto import tqdm
 from transformers import Pipeline, pipeline
 
 from mer_hf.analysis.page import LIMITS, page
-from mer_hf.analysis.watching import Entry, Options, Segment, Watched, classify_segments, watch
+from mer_hf.analysis.parts import LENGTH, joined, parts_of, read_part, write_part
+from mer_hf.analysis.watching import LEAD, TAIL, Entry, Options, Part, Segment, Watched, classify_segments, watch
 from mer_hf.corpora.licence import names_a_gated_corpus
 from mer_hf.errors import MerHfError
 from mer_hf.exports import FORMATS, Span
@@ -63,6 +65,8 @@ EVENT_COLUMNS = (
 SPAN_COLUMNS = ("file", "face", "start", "end", "kind", "reason")
 FILE_COLUMNS = ("file", "name", "seconds", "frames", "events", "problems", "error")
 DEFAULT = "default"
+SHORTEST = 60.0
+"""Seconds of a part, below which what overlaps is too much of it."""
 
 
 class AnalysisError(MerHfError):
@@ -71,10 +75,12 @@ class AnalysisError(MerHfError):
 
 @dataclass(frozen=True)
 class Job:
-    """A video, and what its results are called."""
+    """A video, or a part of a long one, and what its results are called."""
 
     video: str
     name: str
+    part: Part | None = None
+    number: int = 0  # of the part
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ class Plan:
         device: where to compute; by default where `transformers.pipeline` does.
         segments: video -> what somebody has coded in it; None: events are looked for.
         pictures: whether events have pictures; None: those of all videos but the corpora's.
+        part_seconds: of which length the parts of a long video are.
     """
 
     folder: Path
@@ -98,10 +105,12 @@ class Plan:
     device: str | None = None
     segments: Mapping[str, Sequence[Segment]] | None = None
     pictures: bool | None = None
+    part_seconds: float = LENGTH
 
     def record(self, job: Job) -> Path:
-        """Where the record of a video is."""
-        return self.folder / "videos" / f"{job.name}.json"
+        """Where the record of a video is, or of a part, until the whole is done."""
+        folder = self.folder / "videos"
+        return folder / f"{job.name}.json" if job.part is None else folder / f"{job.name}.parts/{job.number:03}.json"
 
     def model_in_memory(self) -> Pipeline:
         """The pipeline of the model, loaded once a process."""
@@ -143,10 +152,12 @@ def analyze(
     device: str | None = None,
     num_proc: int = 1,
     progress: bool = False,
+    part_seconds: float = LENGTH,
 ) -> Analysis | None:
     """Watch videos, and write what was found into a folder; started again, go on with those that are not done.
 
-    Where `accelerate launch` started several processes, they share the videos out among themselves.
+    Where `accelerate launch` started several processes, they share the videos out among themselves. A video of twice
+    `part_seconds` or more is watched in parts that overlap, by whatever processes there are, and joined in the end.
 
     Args:
         videos: files, addresses, folders, patterns such as "day*/*.mp4".
@@ -157,8 +168,9 @@ def analyze(
         pictures: whether pages have pictures of faces; None: not those of videos in a folder named as a gated corpus.
         model: folder or name of the model that finds events, or with segments of the one that names them.
         device: where to compute, such as "cpu" or "cuda:0".
-        num_proc: number of processes, a video each.
+        num_proc: number of processes, a video each, or a part of a long one.
         progress: whether bars are shown.
+        part_seconds: length of a part, one minute at least.
 
     Returns:
         What came out; None in all processes of a launcher but the first.
@@ -174,15 +186,18 @@ def analyze(
         raise AnalysisError(f"there is no export {unknown[0]!r}; there are {', '.join(FORMATS)}")
     if num_proc < 1:
         raise AnalysisError(f"num_proc is {num_proc}; give 1 or more")
+    if not part_seconds >= SHORTEST:
+        raise AnalysisError(f"part_seconds is {part_seconds:g}; parts overlap by {LEAD + TAIL:g} s, give {SHORTEST:g}")
     jobs = jobs_of(find_videos(list(map(str, given))))
     coded = None if segments is None else read_segments(Path(segments), [job.video for job in jobs])
-    plan = Plan(Path(output_dir), options or Options(), tuple(exports), model, device, coded, pictures)
+    shown = options or Options()
+    plan = Plan(Path(output_dir), shown, tuple(exports), model, device, coded, pictures, part_seconds)
     plan.model_in_memory()
     (plan.folder / "videos").mkdir(parents=True, exist_ok=True)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1:
         return _in_processes(jobs, plan, progress)
     try:
-        work(jobs, plan, num_proc, progress)
+        work(pieces_of(jobs, plan), plan, num_proc, progress)
     finally:  # what was finished before Ctrl-C is in the tables
         analysis = join(jobs, plan)
     return analysis
@@ -196,7 +211,8 @@ def _in_processes(jobs: Sequence[Job], plan: Plan, progress: bool) -> Analysis |
     state = PartialState(timeout=timedelta(days=30))  # the first to finish waits for the last
     mine = replace(plan, device=plan.device or str(state.device))
     # large files spread evenly, whatever their order
-    dealt = [job for rank in range(state.num_processes) for job in jobs[rank :: state.num_processes]]
+    pieces = pieces_of(jobs, plan)
+    dealt = [piece for rank in range(state.num_processes) for piece in pieces[rank :: state.num_processes]]
     with state.split_between_processes(dealt) as part:
         work(part, mine, 1, progress and state.is_main_process)
     state.wait_for_everyone()
@@ -264,6 +280,17 @@ def jobs_of(videos: Sequence[str]) -> list[Job]:
     ]
 
 
+def pieces_of(jobs: Sequence[Job], plan: Plan) -> list[Job]:
+    """The videos, the parts of long ones in their place: by the files and the options alone, so everywhere the same."""
+    pieces = []
+    for job in jobs:
+        parts = []
+        if plan.segments is None and Path(job.video).is_file():
+            parts = parts_of(announced_seconds(job.video), plan.options, plan.part_seconds)
+        pieces += [replace(job, part=part, number=number) for number, part in enumerate(parts)] or [job]
+    return pieces
+
+
 def read_segments(path: Path, videos: Sequence[str]) -> dict[str, list[Segment]]:
     """Read what somebody has coded: a CSV file with the columns file, start, end, in seconds.
 
@@ -296,8 +323,8 @@ def read_segments(path: Path, videos: Sequence[str]) -> dict[str, list[Segment]]
 
 
 def work(jobs: Sequence[Job], plan: Plan, num_proc: int, progress: bool) -> None:
-    """Watch the videos that are not done; a bad one leaves a record that says so, and the others go on."""
-    waiting = [job for job in jobs if _done(job, plan) is None]
+    """Watch the videos and parts that are not done; a bad one leaves a record that says so, and the others go on."""
+    waiting = [job for job in jobs if _done(job, plan) is None and _done(replace(job, part=None), plan) is None]
     with _bar(waiting, progress) as advance:
         if num_proc == 1 or len(waiting) < 2:
             for job in waiting:
@@ -326,7 +353,7 @@ def _bar(jobs: Sequence[Job], progress: bool) -> Any:
     if not progress:
         yield lambda job, do: do(None)
         return
-    lengths = {job: None if is_address(job.video) else announced_seconds(job.video) for job in jobs}
+    lengths = {job: _seconds(job) for job in jobs}
     known = all(length is not None for length in lengths.values())
     unit = {"unit": "s of video", "bar_format": "{l_bar}{bar}| {n:.0f}/{total:.0f} s of video, {remaining} left"}
     options = unit if known else {"unit": "video"}
@@ -350,19 +377,58 @@ def _bar(jobs: Sequence[Job], progress: bool) -> Any:
         yield advance
 
 
+def _seconds(job: Job) -> float | None:
+    """How long a video, or a part, says that it is; None where it does not say."""
+    seconds = None if is_address(job.video) else announced_seconds(job.video)
+    if job.part is None or seconds is None:
+        return seconds
+    return (job.part.end or seconds) - job.part.start
+
+
 def watch_one(job: Job, plan: Plan, progress: Callable[[float], None] | None = None) -> None:
     """Watch a video, and write what belongs to it; the record comes last, and makes it done."""
     options = plan.options_for(job.video)
     model = plan.model_in_memory()
+    plan.record(job).parent.mkdir(exist_ok=True)  # of the parts of a video
+    start = job.part.start if job.part else 0.0
+    reached = None if progress is None else lambda seconds: progress(seconds - start)
     try:
         if plan.segments is None:
-            watched = watch(job.video, cast(MicroExpressionSpottingPipeline, model), options, progress)
+            watched = watch(job.video, cast(MicroExpressionSpottingPipeline, model), options, reached, job.part)
         else:
             classify = cast(MicroExpressionClassificationPipeline, model)
             watched = classify_segments(job.video, plan.segments[job.video], classify, options, progress)
     except (MerHfError, OSError) as error:
         _write_record(job, plan, {"error": str(error)})
         return
+    if job.part is not None:
+        _write_record(job, plan, write_part(plan.record(job).with_suffix(".npz"), watched))
+        return
+    write_whole(job, plan, watched)
+
+
+def join_parts(job: Job, plan: Plan) -> None:
+    """Make one of the parts of a long video that are all done, and remove them."""
+    parts = [piece for piece in pieces_of([job], plan) if piece.part is not None]
+    records = [] if _done(job, plan) is not None else [_record(piece, plan) for piece in parts]
+    if records and all(record is not None for record in records):
+        kept = cast(list[Entry], records)
+        if "error" in kept[0]:
+            _write_record(job, plan, {"error": kept[0]["error"]})
+        else:
+            paths = [plan.record(piece).with_suffix(".npz") for piece in parts]
+            seen = [
+                Watched(problems=[record["error"]]) if "error" in record else read_part(path, record)
+                for path, record in zip(paths, kept, strict=True)
+            ]
+            write_whole(job, plan, joined(seen))
+    if _record(job, plan) is not None:
+        shutil.rmtree(plan.folder / "videos" / f"{job.name}.parts", ignore_errors=True)
+
+
+def write_whole(job: Job, plan: Plan, watched: Watched) -> None:
+    """Write what belongs to a video that was watched; the record comes last, and makes it done."""
+    options = plan.options_for(job.video)
     if options.curves:
         buffer = io.BytesIO()
         _curves(job.video, watched).to_parquet(buffer, index=False)
@@ -445,7 +511,7 @@ def _belongs(job: Job, plan: Plan) -> str:
     if path.is_dir():
         stamp = [(each.name, each.stat().st_size, each.stat().st_mtime_ns) for each in sorted(path.iterdir())]
     segments = None if plan.segments is None else plan.segments[job.video]
-    parts = [_place_of(job.video), stamp, asdict(plan.options_for(job.video)), plan.exports, segments]
+    parts = [_place_of(job.video), stamp, asdict(plan.options_for(job.video)), plan.exports, segments, job.part]
     text = json.dumps([*parts, _model_stamp(plan.model, segments is None), version("mer-hf")])
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
@@ -476,10 +542,14 @@ def _record(job: Job, plan: Plan) -> Entry | None:
 def _done(job: Job, plan: Plan) -> Entry | None:
     """The record of a video that was watched; one that failed is tried again."""
     record = _record(job, plan)
-    files = [
-        plan.folder / f"{job.name}.html",
-        *(plan.folder / f"{job.name}{FORMATS[name][0]}" for name in plan.exports),
-    ]
+    files = (
+        []
+        if job.part is not None
+        else [
+            plan.folder / f"{job.name}.html",
+            *(plan.folder / f"{job.name}{FORMATS[name][0]}" for name in plan.exports),
+        ]
+    )
     return record if record is not None and "error" not in record and all(file.exists() for file in files) else None
 
 
@@ -490,6 +560,8 @@ def join(jobs: Sequence[Job], plan: Plan) -> Analysis:
     """Write the tables of all videos from their records, in the order of the videos."""
     for left in plan.folder.rglob(".unfinished-*"):  # by a process that was killed while it wrote
         left.unlink()
+    for job in jobs:
+        join_parts(job, plan)
     records = {job: _record(job, plan) or {"error": "not watched yet"} for job in jobs}
     events = [(job.video, event) for job, record in records.items() for event in record.get("events", ())]
     spans = [(job.video, span) for job, record in records.items() for span in record.get("spans", ())]

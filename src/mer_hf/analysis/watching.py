@@ -21,6 +21,9 @@ from mer_hf.rcn.spotting_rcn import OUTPUTS
 
 KINDS = ("micro", "macro")
 CODED, UNWATCHED = "coded", "unwatched"
+LEAD, TAIL = 12.0, 8.0  # seconds: a face is found and known, and what was begun is certain
+EDGE = 2.0  # seconds on both sides of the end of a part
+MIDDLE = (0.0, 0.4, 1.0)  # of a face, in face coordinates
 REMEMBERED = 15.0  # seconds for which the frames' times and the faces' sizes are kept: longer than any event takes
 SHOWN = 0.5  # probability from which somebody speaks, or blinks
 STATES = {"blink": (0.15, 0.08), "speech": (1.0, 0.3)}
@@ -67,6 +70,26 @@ class Options:
             raise MerHfError(f"end is {self.end:g} s and start {self.start:g} s; the end comes after the start")
 
 
+class Part(NamedTuple):
+    """A part of a long video, in seconds: what it has events and spans of, one part ending where the next begins.
+
+    It is watched from `LEAD` before to `TAIL` after, so that what it says is what the whole would say.
+    """
+
+    start: float
+    end: float | None
+
+
+class Edge(NamedTuple):
+    """Where the middle of a face is at a moment near the beginning or end of a part: pixels, also between the eyes."""
+
+    face: int
+    seconds: float
+    x: float
+    y: float
+    eyes: float
+
+
 class Segment(NamedTuple):
     """A part of a video in which somebody has seen an expression: seconds."""
 
@@ -88,6 +111,7 @@ class Watched:
         problems: what is wrong with the file, in words.
         pictures: of each event, as `event_pictures` makes them; None where there are none.
         curves: face -> rows of the time and the `OUTPUTS`, float32.
+        edges: of a part, where the faces are around its beginning and its end, by which those of the next are known.
     """
 
     seconds: float = 0.0
@@ -97,6 +121,7 @@ class Watched:
     problems: list[str] = field(default_factory=list)
     pictures: list[Pictures | None] = field(default_factory=list)
     curves: dict[int, list[np.ndarray]] = field(default_factory=dict)
+    edges: list[Edge] = field(default_factory=list)
 
 
 def watch(
@@ -104,6 +129,7 @@ def watch(
     spot: MicroExpressionSpottingPipeline,
     options: Options,
     progress: Callable[[float], None] | None = None,
+    part: Part | None = None,
 ) -> Watched:
     """Watch a video from beginning to end; what is kept of it does not grow but for what was found.
 
@@ -112,19 +138,21 @@ def watch(
         spot: the pipeline that finds events.
         options: what is looked for.
         progress: called now and then with the seconds that were watched.
+        part: what to watch, in place of `options.start` and `end`; frames are then counted from its start, and those
+            before have numbers below 0.
 
     Raises:
         VideoError: nothing of it can be read. A file that breaks off is watched as far as it goes.
     """
     watched = Watched()
-    clock = _Clock(video, options, watched, progress)
-    seen = _Seen(watched, options)
+    clock = _Clock(video, options, watched, progress, part)
+    seen = _Seen(watched, options, part)
     side = SIDE if options.pictures else None
     found: list[tuple[Entry, Pictures | None]] = []
     for event in spot.stream(iter(clock), threshold=options.min_score, observe=seen.take, crop_side=side):
         if event["kind"] == UNWATCHED:
             watched.spans.append(_span(event["face"], event["start"], event["end"], UNWATCHED, event["flags"][0]))
-        elif event["kind"] in options.kinds and seen.is_wanted(event):
+        elif event["kind"] in options.kinds and seen.is_wanted(event) and _is_in(part, event["apex"]):
             crops, times = event.pop("crops", None), event.pop("crop_times", None)
             frames = {f"{name}_frame": clock.frame_at(event[name]) for name in ("start", "apex", "end")}
             pictures = None if crops is None else event_pictures(crops, times, event["apex"])
@@ -133,30 +161,52 @@ def watch(
     found.sort(key=lambda pair: (pair[0]["start"], pair[0]["face"], pair[0]["apex"]))
     watched.events = [event for event, _ in found]
     watched.pictures = [pictures for _, pictures in found]
+    watched.spans = [inside for span in watched.spans if (inside := _within(part, span))]
     watched.spans.sort(
         key=lambda span: (span["start"], span["end"], span["kind"], -1 if span["face"] is None else span["face"])
     )
     return watched
 
 
+def _is_in(part: Part | None, seconds: float) -> bool:
+    return part is None or (seconds >= part.start and (part.end is None or seconds < part.end))
+
+
+def _within(part: Part | None, span: Entry) -> Entry | None:
+    """A span as far as it is in a part; None where it is not."""
+    if part is None:
+        return span
+    start, end = max(span["start"], part.start), span["end"] if part.end is None else min(span["end"], part.end)
+    return span | {"start": start, "end": end} if start < end else None
+
+
 class _Clock:
     """The frames of a video with their times, counted on the way."""
 
     def __init__(
-        self, video: str, options: Options, watched: Watched, progress: Callable[[float], None] | None
+        self,
+        video: str,
+        options: Options,
+        watched: Watched,
+        progress: Callable[[float], None] | None,
+        part: Part | None = None,
     ) -> None:
-        self.video, self.options, self.watched, self.progress = video, options, watched, progress
+        self.video, self.options, self.watched, self.progress, self.part = video, options, watched, progress, part
         self.recent: deque[tuple[float, int]] = deque()
+        self.before = 0  # frames before the part, which are watched to begin with
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, float]]:
         """Grey frames from `start` on. The way there is decoded, so that numbers and times are those of the whole file.
 
         A file that breaks in the middle ends there.
         """
-        start = self.options.start or 0.0
-        frames = stream_video(
-            self.video, self.options.fps, grey=True, end=self.options.end, problems=self.watched.problems
-        )
+        start, end, place = self.options.start or 0.0, self.options.end, None
+        if self.part is not None:  # numbers of frames are told by the parts before
+            start = place = max(self.part.start - LEAD, start)
+            ends = [each for each in (end, None if self.part.end is None else self.part.end + TAIL) if each is not None]
+            end = min(ends, default=None)
+        told: dict[str, Any] = {"grey": True, "problems": self.watched.problems, "of_file": True}
+        frames = stream_video(self.video, self.options.fps, start=place, end=end, **told)
         index = -1
         try:
             for index, (frame, seconds) in enumerate(frames):
@@ -167,7 +217,10 @@ class _Clock:
                 self.recent.append((seconds, index))
                 while self.recent[0][0] < seconds - REMEMBERED:
                     self.recent.popleft()
-                self.watched.seconds, self.watched.frames = seconds, self.watched.frames + 1
+                if _is_in(self.part, seconds):
+                    self.watched.seconds, self.watched.frames = seconds, self.watched.frames + 1
+                elif not self.watched.frames:
+                    self.before += 1
                 yield frame, seconds
         except VideoError as error:
             if not self.watched.frames:
@@ -178,14 +231,14 @@ class _Clock:
 
     def frame_at(self, seconds: float) -> int:
         """The number of the frame of a time; of times round to milliseconds, the nearest."""
-        return min(self.recent, key=lambda item: abs(item[0] - seconds))[1]
+        return min(self.recent, key=lambda item: abs(item[0] - seconds))[1] - self.before
 
 
 class _Seen:
     """What the network says of every moment: blinks and speech, the sizes of the faces, and curves."""
 
-    def __init__(self, watched: Watched, options: Options) -> None:
-        self.watched, self.options = watched, options
+    def __init__(self, watched: Watched, options: Options, part: Part | None = None) -> None:
+        self.watched, self.options, self.part = watched, options, part
         self.sizes: dict[float, dict[int, float]] = {}  # time -> face -> pixels between the eyes
         self.going: dict[tuple[int, str], tuple[float, float]] = {}  # face, state -> first and last moment
 
@@ -195,7 +248,10 @@ class _Seen:
         self.sizes.setdefault(time, {})[moment.face] = moment.eyes
         while (oldest := next(iter(self.sizes))) < time - REMEMBERED:
             del self.sizes[oldest]
-        if self.options.curves:
+        if self.part is not None and any(end and abs(time - end) <= EDGE for end in self.part):
+            x, y = moment.place @ MIDDLE
+            self.watched.edges.append(Edge(moment.face, time, float(x), float(y), moment.eyes))
+        if self.options.curves and _is_in(self.part, moment.seconds):
             row = np.array([moment.seconds, *moment.outputs], np.float32)
             self.watched.curves.setdefault(moment.face, []).append(row)
         for state, (gap, _) in STATES.items():

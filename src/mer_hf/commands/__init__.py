@@ -6,6 +6,7 @@ command is given, so that `mer-hf --help` answers at once.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -29,6 +30,9 @@ COMMANDS = {
     "report": "a page of scores, errors and confidence",
     "audit": "what leaks in a dataset",
     "push": "put a trained model on the Hub",
+    "models": "list the models in the package",
+    "export": "write a network for other programs: ONNX, or torch.export's",
+    "env": "print what a report of a fault needs",
 }
 OF_A_RECIPE = ("train", "prepare")
 """Commands whose options are those of a recipe, which has a parser of its own."""
@@ -49,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 where a check found something; 2 with one line on stderr where the input was at fault;
         130 with one line after Ctrl-C.
     """
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how the words so far can go on
+        from mer_hf.commands.completion import complete
+
+        complete(COMMANDS)
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["--version"]:
         print(f"mer-hf {__version__}")
@@ -74,11 +82,15 @@ def _usage() -> str:
 def _run(name: str, argv: list[str]) -> int:
     if name not in COMMANDS:
         raise CommandError(f"there is no command {name!r}; there are {', '.join(COMMANDS)}")
-    command = importlib.import_module(f"mer_hf.commands.{name.replace('-', '_')}")
+    command = _module_of(name)
     if name in OF_A_RECIPE:
         return command.run(argv)
     parser = parser_of(name, command)
     return command.run(parser.parse_args(argv))
+
+
+def _module_of(name: str) -> ModuleType:
+    return importlib.import_module(f"mer_hf.commands.{name.replace('-', '_')}")
 
 
 def parser_of(name: str, command: ModuleType) -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from mer_hf.analysis.parts import LENGTH
 from mer_hf.analysis.results import DEFAULT, Analysis, analyze
 from mer_hf.analysis.watching import KINDS, Options
 from mer_hf.commands import CommandError
@@ -43,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=DEFAULT, help="folder or name of the model (the one in the package)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0")
     parser.add_argument("--num-proc", type=int, default=1, help="number of processes, a video each (%(default)s)")
+    parser.add_argument(
+        "--part-seconds", type=float, default=LENGTH, help="a video of twice as long is watched in parts (%(default)g)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.device,
         arguments.num_proc,
         progress=True,
+        part_seconds=arguments.part_seconds,
     )
     if analysis is None:  # one of several processes, and not the first
         return 0

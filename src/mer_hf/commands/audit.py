@@ -25,7 +25,7 @@ EXAMPLE = "mer-hf audit casme2 --data-dir /data/CASME2"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command to its parser."""
     parser.add_argument("source", metavar="SOURCE", help="a corpus, a saved dataset, a run, or predictions.csv")
-    parser.add_argument("--data-dir", type=Path, help="folder of the corpus")
+    parser.add_argument("--data-dir", help="folder of the corpus; of several also smic=DIR,samm=DIR")
     parser.add_argument("--label-set", default="3class", help="classes of the corpus (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="train nothing again")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -50,13 +50,14 @@ def is_trained(folder: Path) -> bool:
 
 
 def _audited(arguments: argparse.Namespace) -> "Audit":
-    from mer_hf.corpora import CORPORA, load_corpus
+    from mer_hf.corpora import CORPORA
+    from mer_hf.data import corpora_of, load_dataset
     from mer_hf.evaluation.audit import Audit, audit_dataset, audit_names
     from mer_hf.evaluation.predictions import read_predictions
 
     path = Path(arguments.source)
-    if arguments.source in CORPORA:
-        return audit_dataset(load_corpus(arguments.source, arguments.data_dir, arguments.label_set))
+    if corpora_of(arguments.source):
+        return audit_dataset(load_dataset(arguments.source, arguments.data_dir, arguments.label_set))
     if is_trained(path) and not arguments.quick:
         from mer_hf.training.leaks import audit_run
 
@@ -65,8 +66,6 @@ def _audited(arguments: argparse.Namespace) -> "Audit":
         table = read_predictions(path)
         return Audit(audit_names(table), table.clip_id.nunique())
     if (path / "dataset_info.json").exists():
-        from mer_hf.data import load_dataset
-
         return audit_dataset(load_dataset(path))
     raise MerHfError(
         f"{arguments.source} is neither a corpus ({', '.join(CORPORA)}), nor the folder of a saved dataset or of a run"

@@ -9,8 +9,7 @@ from typing import cast
 from datasets import Dataset
 
 from mer_hf.commands import CommandError
-from mer_hf.data import load_dataset
-from mer_hf.training.clips import FROM_PICTURES, check_dataset, prepare
+from mer_hf.training.clips import FROM_PICTURES, check_dataset, clips_of_recipe, prepare
 from mer_hf.training.plan import make_plan
 from mer_hf.training.recipe import parse_recipe
 
@@ -32,7 +31,7 @@ def run(argv: Sequence[str]) -> int:
     recipe, arguments = parse_recipe(argv)
     if recipe.is_drawn:
         raise CommandError(f"{recipe.dataset} is drawn while it is trained on; there is nothing to prepare")
-    clips = load_dataset(recipe.dataset, recipe.data_dir, recipe.label_set, recipe.fps, recipe.num_proc)
+    clips = clips_of_recipe(recipe)
     if check_dataset(clips) not in FROM_PICTURES:
         raise CommandError(f"{recipe.dataset} holds ready inputs; there is nothing to prepare")
     plan = make_plan(recipe, arguments, clips)

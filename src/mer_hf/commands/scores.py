@@ -8,6 +8,7 @@ Print UF1, UAR, accuracy and the confusion matrix of a predictions.csv: of each 
 (the counts of all folds pooled, as MEGC 2019 asks), of each corpus, and of each seed with the mean over
 seeds; 95 % intervals over resampled subjects; and the published figures of the same protocol.
 Its columns: clip_id, label, predicted; and where there are, subject, corpus, seed and score_<class>.
+With action_units (as coded) and unit_AU<number> (probabilities), F1 of each action unit as well.
 
 With --truth, score intervals spotted in long videos: columns video, onset, offset (frames, inclusive), and
 where there are, type (micro, macro), and label (of a truth) or predicted (of a find) for STRS."""
@@ -31,17 +32,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the scores."""
     from mer_hf.evaluation.predictions import class_names, read_predictions
-    from mer_hf.evaluation.published import figures_of, protocol_of_run, published_lines
+    from mer_hf.evaluation.published import figures_of, how_of_run, protocol_of_run, published_lines
     from mer_hf.evaluation.spotted import read_intervals, score_spotted, spotting_lines
     from mer_hf.evaluation.summary import summarise, summary_lines
+    from mer_hf.evaluation.units import unit_lines, unit_scores
 
     if arguments.truth is not None:
         found, truth = read_intervals(arguments.table), read_intervals(arguments.truth)
         lines = spotting_lines(score_spotted(found, truth, arguments.iou, arguments.matching))
         protocol = arguments.protocol
     else:
-        table = read_predictions(arguments.table)
-        lines = summary_lines(summarise(table, class_names(table), ("fold", "corpus")))
+        table, said = read_predictions(arguments.table), how_of_run(arguments.table)
+        classes, units = class_names(table), unit_scores(table)
+        lines = [] if said is None else [said, ""]
+        if len(classes) > 1 or units is None:
+            lines += summary_lines(summarise(table, classes, ("fold", "corpus")))
+        if units is not None:
+            lines += [*([""] if len(classes) > 1 else []), *unit_lines(units)]
         protocol = arguments.protocol or protocol_of_run(arguments.table)
     if protocol is not None:
         lines += ["", *published_lines(figures_of(protocol))]

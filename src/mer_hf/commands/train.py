@@ -8,9 +8,11 @@ from transformers import TrainingArguments, pipeline
 
 from mer_hf.drawn.embedded import write_example
 from mer_hf.evaluation.summary import summary_lines
+from mer_hf.evaluation.units import unit_lines
 from mer_hf.hub.connection import HubError
 from mer_hf.hub.folder import pack
 from mer_hf.hub.push import push
+from mer_hf.protocols import described
 from mer_hf.rcn.pipeline_rcn import TASK
 from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.choice import choice_lines
@@ -46,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
 
 def score_lines(outcome: Outcome) -> list[str]:
     """The scores of an outcome as text; a view of `results.json`."""
-    lines = [] if outcome.predictions is None else summary_lines(outcome.scores)
+    lines = [] if outcome.predictions is None or not outcome.is_trained else [described(outcome.record["recipe"]), ""]
+    if "pooled" in outcome.scores:
+        lines += summary_lines(outcome.scores)
     if "choice" in outcome.scores:
         lines += ["", *choice_lines(outcome.scores["choice"])]
     if "control" in outcome.scores:
@@ -55,8 +59,7 @@ def score_lines(outcome: Outcome) -> list[str]:
             f"control (PCA and RBF machine on the same folds): UF1 {control['uf1']:.4f}  UAR {control['uar']:.4f}"
         )
     if "action_units" in outcome.scores:
-        units = outcome.scores["action_units"]
-        lines.append(f"action units of {units['clips']} coded clips: macro F1 {units['macro_f1']:.4f}")
+        lines += [*([""] if "pooled" in outcome.scores else []), *unit_lines(outcome.scores["action_units"])]
     if "drawn_motion" in outcome.scores:
         lines.append("scores on drawn motion that was not trained on: UF1, UAR")
         drawn = outcome.scores["drawn_motion"].items()

@@ -61,8 +61,9 @@ def load_corpus(
         data_dir: The folder of the corpus, a folder that holds it, or the folder of its frames (which says which
             release is meant, where both are there). `"megc2019"` also takes a mapping of its three corpora to their
             folders.
-        label_set: `"3class"` (MEGC 2019), `"4class"` (CASME), `"5class"` (CASME II, SAMM), or `"native"`: all emotions
-            of the corpus. Clips whose emotion has no class are left out; `info.description` counts them.
+        label_set: `"3class"` (MEGC 2019), `"4class"` (CASME), `"5class"` (CASME II, SAMM), `"native"`: all emotions of
+            the corpus, or `"any"`: one class of all clips, for action units. Clips whose emotion has no class are left
+            out; `info.description` counts them.
         corrections: Whether known mistakes of the sheet are put right; each is logged.
         fps: The frame rate of the frames on disk where it is not the corpus's own.
         cache_dir: Where the result is kept; the cache of `datasets` by default. The key is made of the sheet, the

@@ -1,15 +1,13 @@
 """The composite database of MEGC 2019: three corpora as one, in three classes."""
 
-import os
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from mer_hf.corpora.builder import CorpusBuilder
 from mer_hf.corpora.casme2 import Casme2
 from mer_hf.corpora.declaration import Counts
-from mer_hf.corpora.errors import CorpusNotFoundError
 from mer_hf.corpora.licence import GATED
-from mer_hf.corpora.reading import DataDir, Reading, count_problems, keep_all
+from mer_hf.corpora.reading import DataDir, Reading, count_problems, folders_of, keep_all
 from mer_hf.corpora.samm import Samm
 from mer_hf.corpora.sheets import Annotation
 from mer_hf.corpora.smic import Smic
@@ -66,7 +64,7 @@ class Megc2019(CorpusBuilder):
             AnnotationError: One of the sheets cannot be read.
         """
         whole = Reading(cls.title, [])
-        for name, folder in _member_folders(data_dir).items():
+        for name, folder in folders_of(MEMBERS, data_dir, cls.title).items():
             member = MEMBERS[name]
             part = member.read(folder, corrections, lambda clip, name=name: left_out(clip) or _left_out(name, clip))
             whole.sources += part.sources
@@ -86,17 +84,3 @@ def _left_out(corpus: str, clip: Annotation) -> str | None:
         return clip.emotion
     name = f"{clip.subject}/{clip.name}"
     return name if name in LEFT_OUT_CLIPS.get(corpus, ()) else None
-
-
-def _member_folders(data_dir: DataDir) -> dict[str, str | os.PathLike]:
-    """The folder of each member."""
-    if isinstance(data_dir, str) and data_dir.partition("=")[0] in MEMBERS:
-        data_dir = {name: folder for name, _, folder in (part.partition("=") for part in data_dir.split(","))}
-    if not isinstance(data_dir, Mapping):
-        return dict.fromkeys(MEMBERS, data_dir)
-    if data_dir.keys() != MEMBERS.keys():
-        raise CorpusNotFoundError(
-            f"{Megc2019.title}: data_dir= has folders for {', '.join(map(str, data_dir)) or 'nothing'}; expected one "
-            f"for each of {', '.join(MEMBERS)}."
-        )
-    return {name: data_dir[name] for name in MEMBERS}

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from mer_hf.corpora.sheets import Columns, Lookup
 from mer_hf.errors import MerHfError
-from mer_hf.labels import LabelSet, native_label_set
+from mer_hf.labels import ANY, LabelSet, native_label_set
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Declaration:
         Raises:
             ValueError: It has none of this name.
         """
-        known = {labels.name: labels for labels in (native_label_set(cls.emotions), *cls.label_sets)}
+        known = {labels.name: labels for labels in (native_label_set(cls.emotions), *cls.label_sets, ANY)}
         if name not in known:
             raise MerHfError(f"{cls.title} has no label set {name!r}; label_set= is one of {', '.join(known)}.")
         return known[name]

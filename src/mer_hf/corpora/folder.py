@@ -36,7 +36,7 @@ from mer_hf.corpora.errors import AnnotationError, CorpusNotFoundError
 from mer_hf.corpora.reading import SHOWN
 from mer_hf.corpora.sheets import NOT_KNOWN
 from mer_hf.errors import MerHfError
-from mer_hf.labels import MEGC2019_3CLASS, LabelSet, native_label_set, normalize_emotion
+from mer_hf.labels import ANY, MEGC2019_3CLASS, LabelSet, native_label_set, normalize_emotion
 from mer_hf.subjects import subject_name
 
 logger = logging.getLogger(__name__)
@@ -89,8 +89,8 @@ def load_folder(
 
     Args:
         folder: Holds `metadata.csv` and, in it or below it, the videos.
-        label_set: `"native"`, the labels as they are, sorted; or `"3class"`, the classes of MEGC 2019, which leaves out
-            clips with labels that belong to none of them.
+        label_set: `"native"`, the labels as they are, sorted; `"3class"`, the classes of MEGC 2019, which leaves out
+            clips with labels that belong to none of them; or `"any"`, one class of all.
         unit: What onset, apex and offset count; None finds out, by the rule above.
         cache_dir: Where the result is kept; the cache of `datasets` by default. A changed table or video is read anew.
 
@@ -104,8 +104,9 @@ def load_folder(
         AnnotationError: The table cannot be used; with its lines.
         MerHfError: Another argument is wrong.
     """
-    if label_set not in ("native", MEGC2019_3CLASS.name):
-        raise MerHfError(f"label_set={label_set!r}: a folder of videos has native and {MEGC2019_3CLASS.name}.")
+    known = {labels.name: labels for labels in (MEGC2019_3CLASS, ANY)}
+    if label_set not in ("native", *known):
+        raise MerHfError(f"label_set={label_set!r}: a folder of videos has native, {' and '.join(known)}.")
     if unit not in (None, "frames", "seconds"):
         raise MerHfError(f"unit={unit!r}: onset, apex and offset are in 'frames' or in 'seconds'.")
     table = Path(folder).expanduser() / METADATA
@@ -117,7 +118,7 @@ def load_folder(
     unit = unit or _unit(lines, table)
     if unit == "frames" and any(value % 1 for line in lines for value in _times(line)):
         raise AnnotationError(f"{table} has numbers with a fraction, which cannot be frames; say unit='seconds'.")
-    labels = native_label_set(sorted({line.emotion for line in lines})) if label_set == "native" else MEGC2019_3CLASS
+    labels = known.get(label_set) or native_label_set(sorted({line.emotion for line in lines}))
     rows = [_row(line, unit, labels) for line in lines]
     kept = [row for row in rows if row["label"] is not None]
     left_out = Counter(str(row["emotion"]) for row in rows if row["label"] is None)

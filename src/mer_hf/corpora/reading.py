@@ -10,7 +10,7 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -166,6 +166,29 @@ def data_folder(corpus: type[Declaration], data_dir: DataDir) -> Path:
         f"{corpus.title}: data_dir={str(data_dir)!r} is not a folder. Pass the folder of your copy as data_dir=.\n"
         f"{how_to(corpus)}"
     )
+
+
+def folders_of(names: Collection[str], data_dir: DataDir, title: str) -> dict[str, str | os.PathLike]:
+    """The folder of each of several corpora.
+
+    Args:
+        names: Of the corpora.
+        data_dir: A folder that holds all of them, or theirs by name: a mapping, or the text `smic=DIR,samm=DIR`.
+        title: What the corpora make up, for the error.
+
+    Raises:
+        CorpusNotFoundError: Folders of others, or not of all of them, are named.
+    """
+    if isinstance(data_dir, str) and data_dir.partition("=")[0] in names:
+        data_dir = {name: folder for name, _, folder in (part.partition("=") for part in data_dir.split(","))}
+    if not isinstance(data_dir, Mapping):
+        return dict.fromkeys(names, data_dir)
+    if data_dir.keys() != {*names}:
+        raise CorpusNotFoundError(
+            f"{title}: data_dir= has folders for {', '.join(map(str, data_dir)) or 'nothing'}; expected one for each "
+            f"of {', '.join(names)}."
+        )
+    return {name: data_dir[name] for name in names}
 
 
 def how_to(corpus: type[Declaration]) -> str:

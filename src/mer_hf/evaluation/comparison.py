@@ -112,8 +112,8 @@ def compare(
         seed: what the draws start from; equal ones give equal results.
 
     Raises:
-        PredictionsError: the tables have no clips, or not the same classes, in common; they disagree about labels or
-            subjects; none has subjects; seeds lack clips, or cannot be paired.
+        PredictionsError: there is one class; the tables have no clips, or not the same classes, in common; they
+            disagree about labels or subjects; none has subjects; seeds lack clips, or cannot be paired.
         MerHfError: all clips are of one subject.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, ch. 16; Holm, Scand. J. Statist. 6, 1979;
@@ -122,6 +122,8 @@ def compare(
     if len(systems) < 2:
         raise PredictionsError(f"a comparison needs two systems at least; there is {', '.join(systems) or 'none'}")
     classes = _common_classes(systems)
+    if len(classes) < 2:
+        raise PredictionsError(f"the only class is {classes[0]}; systems are compared by classes that they tell apart")
     tables, clips = _common_clips(systems)
     people = _subjects(tables, clips)
     names, counts = {}, {}

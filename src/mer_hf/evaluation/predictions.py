@@ -12,6 +12,7 @@ import pandas as pd
 
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import check_name
+from mer_hf.evaluation.units import UNIT
 from mer_hf.files import check_columns, read_cells
 
 NEEDED = ("clip_id", "label", "predicted")
@@ -29,12 +30,12 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
     Args:
         path: a CSV file, or the folder of a run, which holds `predictions.csv`. Columns `clip_id`, `label`,
-            `predicted`; where there are, `seed`, `corpus`, `subject`, `fold` and `score_<class>`; any others are kept
-            as text. Blanks around cells, a byte order mark and the order of columns do not matter.
+            `predicted`; where there are, `seed`, `corpus`, `subject`, `fold`, `score_<class>` and `unit_AU<number>`;
+            any others are kept as text. Blanks around cells, a byte order mark and the order of columns do not matter.
 
     Returns:
         A row for each clip and seed. `seed` is 0 where the table has none; whole numbers where all seeds are;
-        `score_` columns are floats; everything else is text.
+        `score_` and `unit_AU` columns are floats; everything else is text.
 
     Raises:
         PredictionsError: it is no table, lacks columns or cells, has a clip twice for a seed, gives a clip two labels
@@ -60,7 +61,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     check_names(path, table)
     _check_one_per_clip(path, table)
     _check_spelling(path, table)
-    for name in table.columns[table.columns.str.startswith(SCORE)]:
+    for name in table.columns[table.columns.str.startswith((SCORE, UNIT))]:
         table[name] = _numbers(path, table[name])
     if table.seed.str.fullmatch(r"\d+").all():
         table["seed"] = table.seed.astype(int)

@@ -4,6 +4,7 @@ a protocol by name, or the run that follows one -> figures_of -> published_lines
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from mer_hf.errors import MerHfError
+from mer_hf.protocols import described
 
 FILE = Path(__file__).with_name("published.yaml")
 EPOCHS = {
@@ -88,11 +90,7 @@ def protocol_of_run(path: Path) -> str | None:
     Args:
         path: the folder of the run, or a file in it.
     """
-    results = (path if path.is_dir() else path.parent) / "results.json"
-    try:
-        recipe = json.loads(results.read_text(encoding="utf-8")).get("recipe", {})
-    except (OSError, ValueError, AttributeError):
-        return None
+    recipe = _results_of(path).get("recipe", {})
     if recipe.get("folds"):  # some of the folds only
         return None
     followed = [
@@ -101,6 +99,34 @@ def protocol_of_run(path: Path) -> str | None:
         if protocol.run and all(recipe.get(key) == value for key, value in protocol.run.items())
     ]
     return followed[0] if followed else None
+
+
+def how_of_run(path: Path) -> str | None:
+    """How the clips of a run came to be predicted, in a sentence; None where its `results.json` does not tell.
+
+    Args:
+        path: the folder of the run, or a file in it.
+    """
+    return how_of_results(_results_of(path))
+
+
+def how_of_results(results: Mapping[str, object]) -> str | None:
+    """As `how_of_run`, of the content of `results.json`."""
+    recipe, scored = results.get("recipe"), results.get("scored")
+    if isinstance(recipe, dict):
+        return described(recipe)
+    if isinstance(scored, dict):
+        return f"The saved model {scored.get('model')} on all clips; nothing was trained."
+    return None
+
+
+def _results_of(path: Path) -> dict:
+    """The content of the `results.json` of a run; empty where there is none that can be read."""
+    results = (path if path.is_dir() else path.parent) / "results.json"
+    try:
+        return dict(json.loads(results.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def published_lines(protocol: Protocol) -> list[str]:
@@ -133,4 +159,14 @@ def _protocol(name: str, entry: dict) -> Protocol:
     return Protocol(name, entry["title"], metrics, parts, entry.get("run", {}), tuple(figures))
 
 
-__all__ = ["EPOCHS", "Figure", "Protocol", "figures_of", "protocol_of_run", "protocols", "published_lines"]
+__all__ = [
+    "EPOCHS",
+    "Figure",
+    "Protocol",
+    "figures_of",
+    "how_of_results",
+    "how_of_run",
+    "protocol_of_run",
+    "protocols",
+    "published_lines",
+]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,9 @@ from mer_hf.evaluation.charts import (
 from mer_hf.evaluation.comparison import TITLES, compare
 from mer_hf.evaluation.confidence import calibration, risk_coverage
 from mer_hf.evaluation.predictions import SCORE, PredictionsError, class_names, read_predictions
-from mer_hf.evaluation.published import EPOCHS, Protocol
+from mer_hf.evaluation.published import EPOCHS, Protocol, how_of_results
 from mer_hf.evaluation.summary import Scored, Summary, parts_of, summarise
+from mer_hf.evaluation.units import Units, unit_scores
 
 STYLE = Path(__file__).with_name("report.css")
 GROUPS = ("corpus", "subject", "emotion")
@@ -117,10 +119,13 @@ def report(
         raise PredictionsError(f"no run has the column {unknown[0]}; there are {', '.join(runs[0].table.columns)}")
     groups = list(dict.fromkeys((*GROUPS, *by)))
     summaries = [summarise(run.table, run.classes, groups) for run in runs]
+    with_classes = [each for each in zip(runs, summaries, strict=True) if tells_classes(each[0])]
     title = " and ".join(run.name for run in runs)
-    parts = [f"<h1>{escape(title)}</h1>", _overview(runs, summaries)]
-    if len(runs) > 1:
-        parts.append(_compared(runs))
+    parts = [f"<h1>{escape(title)}</h1>", _protocols(runs)]
+    if with_classes:
+        parts.append(_overview(with_classes))
+    if len(with_classes) > 1:
+        parts.append(_compared([run for run, _ in with_classes]))
     if published is not None:
         parts.append(_published(published, runs, summaries))
     for run, summary in zip(runs, summaries, strict=True):
@@ -136,12 +141,29 @@ def report(
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(parts) + "\n</body></html>\n"
 
 
+def tells_classes(run: Run) -> bool:
+    """Whether there are classes to score, and not action units alone."""
+    return len(run.classes) > 1 or units_of(run) is None
+
+
+def units_of(run: Run) -> Units | None:
+    """The scores of the action units of a run, those of `results.json` where it has them; None without any."""
+    return cast(Units | None, run.results.get("action_units")) or unit_scores(run.table)
+
+
 # --- all runs ---
 
 
-def _overview(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
+def _protocols(runs: Sequence[Run]) -> str:
+    """How the clips of each run came to be predicted, as far as that is known."""
+    said = [(run.name, how) for run in runs if (how := how_of_results(run.results)) is not None]
+    named = [f"<b>{escape(name)}</b>: {escape(how)}" if len(runs) > 1 else escape(how) for name, how in said]
+    return "".join(f"<p>{each}</p>" for each in named)
+
+
+def _overview(scored: Sequence[tuple[Run, Summary]]) -> str:
     rows = []
-    for run, summary in zip(runs, summaries, strict=True):
+    for run, summary in scored:
         pooled, several = summary["pooled"], len(summary["seeds"]) > 1
         cells = [_score(summary["mean"][m], summary["sd"][m] if several else None, pooled, m) for m in TITLES]
         rows.append(
@@ -157,10 +179,7 @@ def _overview(runs: Sequence[Run], summaries: Sequence[Summary]) -> str:
         if isinstance(control, dict) and all(metric in control for metric in TITLES):
             rows.append(["its classical control", "", "", "", *(f"{control[metric]:.3f}" for metric in TITLES)])
     note = "<p>A score is the mean over seeds, ± their standard deviation, with the interval of all clips pooled.</p>"
-    dots = [
-        (run.name, s["pooled"]["uf1"], s["pooled"].get("interval", {}).get("uf1"))
-        for run, s in zip(runs, summaries, strict=True)
-    ]
+    dots = [(run.name, s["pooled"]["uf1"], s["pooled"].get("interval", {}).get("uf1")) for run, s in scored]
     picture = f"<figure>{interval_picture(dots, 'UF1, seeds pooled')}</figure>"
     header = ["", "clips", "subjects", "seeds", *TITLES.values()]
     return f"<section><h2>Scores</h2>{_table(header, rows)}{note}{picture}</section>"
@@ -227,16 +246,21 @@ def _published(protocol: Protocol, runs: Sequence[Run], summaries: Sequence[Summ
 
 def _about(run: Run, summary: Summary, groups: Sequence[str], pictures: Mapping[str, bytes], named: bool) -> list[str]:
     heading = f"<h2>{escape(run.name)}</h2>" if named else "<h2>What is recognised</h2>"
-    pooled = summary["pooled"]
-    matrix = confusion_picture(run.classes, pooled["confusion"])
-    figures = [f"<figure>{matrix}<figcaption>Confusion, a row for each true class</figcaption></figure>"]
-    figures += _confidence_figures(run)
+    pooled, classes, units = summary["pooled"], tells_classes(run), units_of(run)
+    figures = []
+    if classes:
+        matrix = confusion_picture(run.classes, pooled["confusion"])
+        figures = [f"<figure>{matrix}<figcaption>Confusion, a row for each true class</figcaption></figure>"]
+        figures += _confidence_figures(run)
     if run.curves:
         said = f"Training loss, the mean of {len(run.curves)} trainings, and from the least to the most"
         figures.append(f"<figure>{training_picture(run.curves)}<figcaption>{said}</figcaption></figure>")
     parts = [f'<section>{heading}<div class="figures">{"".join(figures)}</div></section>']
-    parts += [_group(column, found) for column in groups if (found := parts_of(pooled, column))]
-    parts.append(_always_wrong(run, pictures))
+    if units is not None:
+        parts.append(_units(units))
+    if classes:
+        parts += [_group(column, found) for column in groups if (found := parts_of(pooled, column))]
+        parts.append(_always_wrong(run, pictures))
     parts.append(_circumstances(run))
     return parts
 
@@ -255,6 +279,18 @@ def _confidence_figures(run: Run) -> list[str]:
     bought = f"What abstaining buys: {curve.risks[-1]:.0%} wrong of all clips, {half:.0%} of the surer half"
     pictures = ((calibration_picture(found), calibrated), (risk_picture(curve), bought))
     return [f"<figure>{picture}<figcaption>{caption}</figcaption></figure>" for picture, caption in pictures]
+
+
+def _units(units: Units) -> str:
+    rows = [[escape(name), str(unit["clips"]), _number(unit["f1"])] for name, unit in units["per_unit"].items()]
+    ends = units.get("interval")
+    interval = f' <span class="faint">[{ends[0]:.3f}, {ends[1]:.3f}]</span>' if ends else ""
+    said = f"Macro F1 <b>{units['macro_f1']:.3f}</b>{interval} on {units['clips']} coded clips."
+    if "not_shown" in units:
+        missing = escape(", ".join(units["not_shown"]))
+        said += f" No clip shows {missing}; with 0 for them it is {units['macro_f1_of_all']:.3f}."
+    table = _table(["action unit", "clips", "F1"], rows)
+    return f"<section><h3>Action units</h3><p>{said}</p>{table}</section>"
 
 
 def _group(column: str, parts: Mapping[str, Scored]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mer_hf.evaluation.predictions import SCORE
+from mer_hf.evaluation.units import UNIT
 from mer_hf.metrics import (
     SCORES,
     Metric,
@@ -108,12 +109,16 @@ def parts_of(scored: Scored, column: str) -> dict[str, Scored]:
 
 
 def ensemble(predictions: pd.DataFrame, classes: list[str]) -> pd.DataFrame:
-    """A row for each clip with the mean of the seeds' scores, and the class whose mean is highest as `predicted`."""
-    columns = [f"{SCORE}{name}" for name in classes]
+    """A row for each clip with the mean of the seeds' scores, and the class whose mean is highest as `predicted`.
+
+    Probabilities of action units are averaged likewise.
+    """
+    scored = [f"{SCORE}{name}" for name in classes]
+    columns = [*scored, *(name for name in predictions if str(name).startswith(UNIT))]
     others = [name for name in predictions if name not in ("clip_id", "seed", "predicted", *columns)]
     how = {**dict.fromkeys(others, "first"), **dict.fromkeys(columns, "mean")}
     table = predictions.groupby("clip_id", as_index=False, sort=False).agg(how)
-    table["predicted"] = [classes[index] for index in table[columns].to_numpy().argmax(axis=1)]
+    table["predicted"] = [classes[index] for index in table[scored].to_numpy().argmax(axis=1)]
     return table
 
 

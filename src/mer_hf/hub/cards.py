@@ -22,6 +22,7 @@ from jinja2 import ChainableUndefined, Environment, Template
 from mer_hf.errors import MerHfError
 from mer_hf.escaping import Markdown, check_name, code, code_block, is_web_address, markdown
 from mer_hf.metrics import SCORES
+from mer_hf.protocols import described
 from mer_hf.rcn.configuration_rcn import rule_of_confidence
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -41,6 +42,7 @@ COLUMNS = {
 """What a table of scores may show, and how it is headed there."""
 OF_THE_MACHINE = (
     "data_dir",
+    "test_data_dir",
     "num_proc",
     "use_cpu",
     "bf16",  # taken where the machine has it
@@ -106,6 +108,9 @@ class Recipe(TypedDict, total=False):
 
     dataset: str
     data_dir: str
+    test_dataset: str
+    test_data_dir: str
+    action_units: list[int]
     model: object
     preset: str
     protocol: str
@@ -130,6 +135,24 @@ class Chosen(TypedDict, total=False):
     test_choice: Scored
 
 
+class Unit(TypedDict, total=False):
+    """How well an action unit is recognised."""
+
+    f1: float
+    clips: int
+
+
+class Units(TypedDict, total=False):
+    """How well action units are recognised."""
+
+    macro_f1: float
+    macro_f1_of_all: float
+    not_shown: list[str]
+    interval: tuple[float, float]
+    clips: int
+    per_unit: dict[str, Unit]
+
+
 class Confidence(TypedDict, total=False):
     """What the threshold of a confident answer is worth."""
 
@@ -150,6 +173,7 @@ class Results(TypedDict, total=False):
     control: Scored
     choice: Chosen
     confidence: Confidence
+    action_units: Units
     drawn_motion: dict[str, Scored]
     evaluations: dict[str, Scored]
     counts: Counts
@@ -232,7 +256,8 @@ def without_paths(results: dict[str, Json]) -> dict[str, Json]:
     recipe = results.get("recipe")
     if not isinstance(recipe, dict):
         return results
-    folders = {name: recipe.get(name) for name in ("dataset", "data_dir", "model", "average_with", "output_dir")}
+    names = ("dataset", "data_dir", "test_dataset", "test_data_dir", "model", "average_with", "output_dir")
+    folders = {name: recipe.get(name) for name in names}
     ways = {name: Path(place) for name, place in folders.items() if isinstance(place, str)}
     named: dict[str, Json] = {
         name: way.name for name, way in ways.items() if way.is_absolute() or f"{folders[name]}"[:1] in (".", "~")
@@ -294,6 +319,17 @@ def confusion_table(classes: list[str], counts: list[list[int]]) -> Markdown:
     return markdown_table([Markdown("true \\ predicted"), *classes], rows)
 
 
+def unit_table(units: Units) -> Markdown:
+    """F1 of action units, and how many clips show each."""
+    rows = [[name, str(unit.get("clips")), score(unit.get("f1"))] for name, unit in units.get("per_unit", {}).items()]
+    return markdown_table(["", COLUMNS["clips"], "F1"], rows)
+
+
+def tested_dataset(recipe: Recipe, name: str) -> str:
+    """What the held-out clips are of; `name` where the recipe does not say."""
+    return recipe.get("test_dataset") or recipe.get("dataset", name)
+
+
 def recipe_yaml(recipe: Recipe) -> Markdown:
     """The recipe of a run as the YAML file that `mer-hf train` takes, without what only holds on one machine."""
     kept = {name: value for name, value in recipe.items() if name not in OF_THE_MACHINE and value not in (None, {})}
@@ -312,7 +348,7 @@ def by_corpus(results: Results) -> dict[str, Scored]:
     scored = results.get("headline") or results.get(kind, ScoredByCorpus())
     corpora = scored.get("per_corpus", {})
     if scored and len(corpora) < 2:
-        return {recipe.get("dataset", "all"): scored}
+        return {tested_dataset(recipe, "all"): scored}
     return {**corpora, "all": scored} if scored else {}
 
 
@@ -320,7 +356,7 @@ def eval_results(results: Results) -> list[EvalResult]:
     """The scores of `results` for the `model-index` of the Hub."""
     recipe = results.get("recipe", Recipe())
     rows: list[tuple[str, Scored, str | None]] = [
-        (recipe.get("dataset", name) if name == "all" else name, row, recipe.get("label_set"))
+        (tested_dataset(recipe, name) if name == "all" else name, row, recipe.get("label_set"))
         for name, row in by_corpus(results).items()
     ]
     rows += [(name, row, None) for name, row in results.get("evaluations", {}).items()]
@@ -419,6 +455,8 @@ def card_text(folder: Path) -> str:
         notes=Markdown(_read(notes).strip()) if notes.exists() else None,
         score_table=score_table,
         confusion_table=confusion_table,
+        described=described,
+        unit_table=unit_table,
         rule_of_confidence=rule_of_confidence,
         recipe_yaml=recipe_yaml,
     )

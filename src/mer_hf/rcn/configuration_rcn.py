@@ -310,6 +310,8 @@ class RcnConfig(CheckedConfig):
         label_smoothing: of the targets, in [0, 1).
         mirror_averaging: in evaluation, average the prediction with that for the mirrored clip.
         action_units: numbers (FACS) of the facial action units that a second linear layer tells apart; None without it.
+        name_and_version: of a model that comes with mer_hf, such as `"default 1"`; other weights have another. None for
+            any other model.
         trained_on: what users of the model should know of its training, in a sentence or two; pipelines say it once.
         temperature: T of softmax(logits / T) in evaluation, with which scores are right as often as they say; it was
             fitted on clips that the networks had not seen, and changes no prediction.
@@ -355,6 +357,7 @@ class RcnConfig(CheckedConfig):
     label_smoothing: float | int = 0.0
     mirror_averaging: bool = False
     action_units: list[int] | tuple[int, ...] | None = None
+    name_and_version: str | None = None
     trained_on: str | None = None
     temperature: float | int = 1.0
     abstain_below: float | int | None = None
@@ -421,11 +424,11 @@ class RcnConfig(CheckedConfig):
 
     def validate_names(self) -> None:
         """Refuse names that are no text in one line: they are shown in tables, cards and pages."""
-        because = [self.abstain_because or ""]
         shown = {
             "id2label": self.class_names(),
             "training_subjects": self.training_subjects or (),
-            "abstain_because": because,
+            "abstain_because": [self.abstain_because or ""],
+            "name_and_version": [self.name_and_version or ""],
         }
         for what, names in shown.items():
             for name in names:
@@ -550,6 +553,7 @@ class RcnConfig(CheckedConfig):
 
 # how many clips a network learnt from, and how many it is one of, does not make it another kind
 OF_THE_WEIGHTS: dict[str, Any] = {
+    "name_and_version": None,
     "trained_on": None,
     "temperature": 1.0,
     "abstain_below": None,

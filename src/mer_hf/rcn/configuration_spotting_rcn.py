@@ -28,6 +28,7 @@ class RcnSpottingConfig(CheckedConfig):
         rate: moments a second.
         threshold: least score of an event; from drawn sequences, at `false_a_minute`.
         false_a_minute: events that are none, in a minute of drawn validation sequences, at the threshold.
+        name_and_version: of a network that comes with mer_hf, such as `"spotter 1"`; see `RcnConfig`.
         trained_on: what users of the network should know of its training.
 
     Raises:
@@ -55,6 +56,7 @@ class RcnSpottingConfig(CheckedConfig):
     rate: float | int = 25
     threshold: float | int = 0.5
     false_a_minute: float | int | None = None
+    name_and_version: str | None = None
     trained_on: str | None = None
 
     def validate_backbone(self) -> None:

@@ -268,6 +268,7 @@ def stream_video(
     most: int | None = None,
     budget: Budget = BUDGET,
     problems: list[str] | None = None,
+    of_file: bool = False,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decode one video frame by frame; of a file no more than one frame is held in memory.
 
@@ -283,16 +284,15 @@ def stream_video(
         start, end: Seconds from the first frame of the video: only what lies between them is given.
         most: How many frames are wanted at most; a video of more is refused, at once where its header says so.
         budget: What a frame, and a file that must be held, may ask of the machine.
-        problems: Where what was noticed (damage, gaps, interlacing, an early end) is put in words at the end.
+        problems: Where what was noticed (damage, gaps, interlacing, an early end) is put in words at the end; a
+            UserWarning says it otherwise.
+        of_file: Whether times are from the first frame of the video, and not from the first that is given.
 
     Yields:
-        The frame, (H, W, 3) or, grey, (H, W) uint8; and its time, seconds from the first that is given, ever later.
+        The frame, (H, W, 3) or, grey, (H, W) uint8; and its time in seconds, ever later.
 
     Raises:
         VideoError: nothing can be read or decoded, or the frames differ in size, or are larger or more than allowed.
-
-    Warns:
-        UserWarning: for what was noticed, where `problems` is not given.
     """
     _check_times(fps, start, end)
     wanted = _Wanted(name_of(source) or "the video", fps, grey, start or 0.0, end, most, budget)
@@ -307,7 +307,7 @@ def stream_video(
             first = place if first is None else first
             log.add(seconds)
             wanted.check_count(log.frames)
-            yield frame, place - first
+            yield frame, place if of_file else place - first
         else:
             log.ended = True
         if first is None:

@@ -42,6 +42,7 @@ DETECTABLE = 1 / 16  # eye distance over the side of the picture; from there on 
 PRESENCE = (
     14.0  # logit of the mesh: 14.4 and more on whole faces; 13.5 and less on masked ones, profiles, anything else
 )
+STAYS = 13.0  # the same of a face that was whole a moment ago in the same place: lids that close take .5 off it
 SEARCHED = 1920  # pixels of the longer side at most on which a face is searched; in larger frames faces are larger too
 
 # Landmarks that stay where they are while a face moves, by their numbers in the mesh, and where they lie in face
@@ -340,14 +341,15 @@ def _check_frame(frame: np.ndarray) -> None:
         raise VideoError(f"a frame is {frame.dtype} of shape {frame.shape}; expected uint8, (H, W) or (H, W, 3)")
 
 
-def track_face(frame: np.ndarray, face: Face, folder: Path = FOLDER) -> Face | None:
+def track_face(frame: np.ndarray, face: Face, folder: Path = FOLDER, presence: float = PRESENCE) -> Face | None:
     """The same face in a frame from about the same time; None where it is not near its old place.
 
-    One pass of the mesh, and no detection. Arguments and errors are those of `find_faces`.
+    One pass of the mesh, and no detection. Arguments and errors are those of `find_faces`; `presence` is the least
+    logit of the mesh.
     """
     _check_frame(frame)
-    landmarks, presence = _mesh(frame, face_transform(face.landmarks), folder)
-    return replace(face, landmarks=landmarks, presence=presence) if presence >= PRESENCE else None
+    landmarks, found = _mesh(frame, face_transform(face.landmarks), folder)
+    return replace(face, landmarks=landmarks, presence=found) if found >= presence else None
 
 
 # --- clips ---
@@ -366,11 +368,14 @@ class _Problems:
         self.texts.setdefault(advice, text)
 
 
-def _look(frame: np.ndarray, index: int, known: Face | None, problems: _Problems, folder: Path) -> Face | None:
-    """The known face in a frame; the largest, where it is not near its old place."""
-    if known and (face := track_face(frame, known, folder)):
-        return face
-    faces = find_faces(frame, folder)
+def _look(frame: np.ndarray, known: Face | None, folder: Path) -> list[Face]:
+    """The known face in a frame; all of them, where it is not near its old place."""
+    followed = track_face(frame, known, folder, STAYS) if known else None
+    return [followed] if followed else find_faces(frame, folder)
+
+
+def _largest(faces: list[Face], frame: np.ndarray, index: int, problems: _Problems) -> Face | None:
+    """The face of a clip among those in a frame."""
     if not faces:
         problems.add(
             f"no face found ({frame.shape[1]} x {frame.shape[0]} pixels)",
@@ -427,11 +432,18 @@ def _alike(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 def _measure(opening: Sequence[np.ndarray], align: str, problems: _Problems, folder: Path) -> dict[int, Face]:
     """The face in a few of the first frames, by their indices, spread evenly."""
-    faces: dict[int, Face] = {}
+    seen: dict[int, list[Face]] = {}
     known = None
     for index in np.unique(np.linspace(0, len(opening) - 1, LOOKS).round().astype(int)).tolist():
-        if face := _look(opening[index], index, known if align == "mesh" else None, problems, folder):
-            known = faces[index] = face
+        seen[index] = _look(opening[index], known, folder)
+        if seen[index] and align == "mesh":
+            known = seen[index][0]
+    faces: dict[int, Face] = {}
+    for index, found in seen.items():
+        if not found and known:  # its eyes may be closed before they are open
+            found = _look(opening[index], known, folder)
+        if face := _largest(found, opening[index], index, problems):
+            faces[index] = face
     return faces
 
 
@@ -470,7 +482,7 @@ def _watched(
         frame, following, index = following, next(frames, None), index + 1
         if index - looked == period or following is None:
             looked = index
-            if face := _look(frame, index, known, problems, folder):
+            if face := _largest(_look(frame, known, folder), frame, index, problems):
                 _check(face, frame, index, clip, problems)
                 known = face
         yield frame

@@ -100,8 +100,9 @@ class MicroExpressionClassificationPipeline(Pipeline):
         super().__init__(*given, **options)
         # Pipeline makes batches only for those that have a tokenizer, a feature extractor or an image processor
         self.image_processor = self.video_processor
-        if self.model.config.trained_on:
-            logger.warning_once(f"{self.model.name_or_path}: {self.model.config.trained_on}")
+        config = self.model.config
+        if config.trained_on:
+            logger.warning_once(f"{config.name_and_version or self.model.name_or_path}: {config.trained_on}")
 
     def _sanitize_parameters(
         self,

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import torch
 from transformers import Pipeline, pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .decoding_rcn import DEFAULT_FPS, VideoError, as_batch, stream_video
 from .errors_rcn import MerHfError
@@ -30,6 +31,7 @@ from .tracking_rcn import FaceTracker, FaceView
 from .video_processing_rcn import RcnVideoProcessor
 
 TASK = "micro-expression-spotting"
+CLASSIFICATION = "micro-expression-classification"
 KEPT_SECONDS = 3.5  # of frames: from the onset of an expression until it is certain
 KEPT_FOR_CROPS = 5.5  # of frames: from the onset until it is over, and that is certain
 CROP_MARGIN = 0.15  # of a crop that is looked at
@@ -125,9 +127,10 @@ class MicroExpressionSpottingPipeline(Pipeline):
                 f"{type(self.model).__name__} does not, it names cut clips"
             )
         if isinstance(classifier, str):
-            named = {} if classifier == "default" else {"model": classifier}
+            if classifier == "default":  # by its folder: without one, transformers warns that no model was named
+                classifier = PIPELINE_REGISTRY.check_task(CLASSIFICATION)[1]["default"]["model"][0]
             # ty: ignore[no-matching-overload] - the overloads name transformers' own tasks
-            classifier = pipeline("micro-expression-classification", device=self.device, **named)
+            classifier = pipeline(CLASSIFICATION, model=classifier, device=self.device)
         self.classifier = classifier
 
     def _sanitize_parameters(

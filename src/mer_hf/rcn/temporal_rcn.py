@@ -30,6 +30,8 @@ KERNELS = ("nearest", "bilinear", "bicubic", "box", "triangle", "cubic", "lanczo
 DROP_RATIOS = tuple(round(0.05 * step, 2) for step in range(12))
 """Shares of dropped frames of the authors' release, 0 to .55: with the eight kernels, 96 variants of a clip."""
 
+_SAME = {"nearest": "box", "bilinear": "triangle", "bicubic": "cubic"}
+_SHAPES = ("box", "triangle", "cubic", "lanczos2", "lanczos3")
 _SUPPORT = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "triangle": 1.0, "bicubic": 2.0, "cubic": 2.0}
 _SUPPORT |= {"lanczos2": 2.0, "lanczos3": 3.0}
 
@@ -47,11 +49,11 @@ def _lanczos(x: Tensor, lobes: int) -> Tensor:
 
 
 def _kernel_values(x: Tensor, kernel: str) -> Tensor:
-    if kernel in ("nearest", "box"):
+    if kernel == "box":
         return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
-    if kernel in ("bilinear", "triangle"):
+    if kernel == "triangle":
         return (1 - x.abs()).clamp(min=0)
-    if kernel in ("bicubic", "cubic"):
+    if kernel == "cubic":
         return _cubic(x)
     return _lanczos(x, int(kernel[-1]))
 
@@ -125,38 +127,42 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
     # offsets from the centres in units of 1 / (2 T) frames: whole numbers
     centres = (2 * torch.arange(num_frames, device=keep.device) + 1) * counts[:, None]
     offsets = ((2 * keep.cumsum(1) - 1) * num_frames)[:, None] - centres[:, :, None]
-    numbers = to_device(torch.tensor([KERNELS.index(kernel) for kernel in kernels]), keep.device)
     # a resampled frame is made of a few frames around it: on a CPU, the kernels are asked about no other
     weigh = _weights_inside if keep.device.type == "cpu" else _weights_everywhere
-    weights = weigh(offsets, counts.clamp(min=num_frames), num_frames, numbers, keep)
+    weights = weigh(offsets, counts.clamp(min=num_frames), num_frames, kernels, keep)
     return (weights / weights.sum(2, keepdim=True)).to(dtype)
 
 
-def _weights_inside(offsets: Tensor, widened: Tensor, num_frames: int, numbers: Tensor, keep: Tensor) -> Tensor:
+def _weights_inside(offsets: Tensor, widened: Tensor, num_frames: int, kernels: list[str], keep: Tensor) -> Tensor:
     """Kernel values (B, T, S) of offsets, see `resize_operator`, looked up where a kernel reaches."""
-    nearest = numbers == KERNELS.index("nearest")  # which is never widened
-    scale = 2 * torch.where(nearest, num_frames, widened)
-    support = torch.tensor([_SUPPORT[kernel] for kernel in KERNELS])[numbers] * scale
-    inside = (offsets.abs() <= support[:, None, None]) & keep[:, None]
+    scale, numbers, support = _reaches(widened, num_frames, kernels)
+    inside = (offsets.abs() <= (support * scale)[:, None, None]) & keep[:, None]
     clips = inside.nonzero()[:, 0]
     offsets = offsets[inside].float() / scale[clips]
     values = torch.empty_like(offsets)
-    for number in numbers.unique().tolist():
+    for number in numbers.unique().long().tolist():
         chosen = numbers[clips] == number
-        values[chosen] = _kernel_values(offsets[chosen], KERNELS[number])
+        values[chosen] = _kernel_values(offsets[chosen], _SHAPES[number])
     weights = torch.zeros(inside.shape)
     weights[inside] = values
     return weights
 
 
-def _weights_everywhere(offsets: Tensor, widened: Tensor, num_frames: int, numbers: Tensor, keep: Tensor) -> Tensor:
+def _weights_everywhere(offsets: Tensor, widened: Tensor, num_frames: int, kernels: list[str], keep: Tensor) -> Tensor:
     """The same for devices that wait where the number of places is asked for, and have work to spare."""
-    weights = torch.zeros(offsets.shape, device=offsets.device)
-    for number, kernel in enumerate(KERNELS):
-        scale = 2 * (torch.full_like(widened, num_frames) if kernel == "nearest" else widened)[:, None, None]
-        inside = (offsets.abs() <= _SUPPORT[kernel] * scale) & keep[:, None] & (numbers == number)[:, None, None]
-        weights = torch.where(inside, _kernel_values(offsets.float() / scale, kernel), weights)
-    return weights
+    scale, numbers, support = (part[:, None, None] for part in _reaches(widened, num_frames, kernels))
+    places, weights = offsets.float() / scale, torch.zeros(offsets.shape, device=offsets.device)
+    for number, shape in enumerate(_SHAPES):
+        weights = torch.where(numbers == number, _kernel_values(places, shape), weights)
+    return weights * ((offsets.abs() <= support * scale) & keep[:, None])
+
+
+def _reaches(widened: Tensor, num_frames: int, kernels: list[str]) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each clip (B,): units of offsets in a frame of its kernel, the kernel's shape, how far it reaches."""
+    shapes = [_SHAPES.index(_SAME.get(kernel, kernel)) for kernel in kernels]
+    numbers = [[shape, kernel == "nearest", _SUPPORT[kernel]] for shape, kernel in zip(shapes, kernels, strict=True)]
+    shape, nearest, support = to_device(torch.tensor(numbers), widened.device).T
+    return 2 * torch.where(nearest > 0, num_frames, widened), shape, support  # nearest is never widened
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:

@@ -29,7 +29,16 @@ from mer_hf.training.batches import Batch, JointClips, ResidentClips
 from mer_hf.training.clips import Clip
 from mer_hf.training.plan import Plan, RunError
 from mer_hf.training.stacking import RowsNorm, dropouts_of, hashed_words, stackable
-from mer_hf.training.trainer import RcnTrainer, Trained, begin, finish, moving_average, train, went_astray
+from mer_hf.training.trainer import (
+    RcnTrainer,
+    Trained,
+    as_convolved,
+    begin,
+    finish,
+    moving_average,
+    train,
+    went_astray,
+)
 
 FILLS = 2**28
 """Bytes that one step of a network keeps for its backward pass, from which on it fills a device by itself."""
@@ -216,48 +225,53 @@ class Together:
     # --- what a step is given ---
 
     def epoch_inputs(self, epoch: int) -> Iterator[tuple[Inputs, bool]]:
-        """The inputs of the steps of an epoch, and whether a fold has fewer rows than others in a step."""
-        orders = [iter(trainer.order()) for trainer in self.trainers]
-        for active, rates, steps in self.timetable.steps(epoch):
-            batches = [next(order) if at_work else [] for order, at_work in zip(orders, active, strict=True)]
-            pixels, labels, units, counts = self.gather(batches)
-            weights = torch.arange(labels.shape[1]) < torch.tensor(counts)[:, None]
-            inputs = Inputs(
-                pixels, labels, units, *(to_device(part, self.device) for part in (weights.float(), rates, steps))
-            )
-            yield inputs, min(counts) < labels.shape[1]
+        """The inputs of the steps of an epoch, and whether a fold has fewer rows than others in a step.
 
-    def gather(self, batches: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-        """The clips of each fold with these indices -> pixels, labels and units of `Inputs`, and each fold's rows."""
-        if self.bank is not None:
-            return self.gather_ready(self.bank, batches)
-        (pixels, labels, units), counts = (part.clone() for part in self.blank), [0] * len(batches)
+        What is drawn for an epoch goes to the device at once: a copy takes as long as a step.
+        """
+        orders = [iter(trainer.order()) for trainer in self.trainers]
+        steps = self.timetable.steps(epoch)
+        batches = [
+            [next(order) if at_work else [] for order, at_work in zip(orders, active, strict=True)]
+            for active in steps.active.tolist()
+        ]
+        counts = torch.tensor([[len(indices) for indices in step] for step in batches]) * self.timetable.rows_of_a_clip
+        present = torch.arange(self.timetable.rows) < counts[:, :, None]
+        clips = map(self.gather, batches) if self.bank is None else self.gather_ready(self.bank, batches, present)
+        of_steps = (to_device(part, self.device) for part in (present.float(), steps.rates, steps.before))
+        for (pixels, labels, units), *given, full in zip(clips, *of_steps, present.all((1, 2)).tolist(), strict=True):
+            yield Inputs(pixels, labels, units, *given), not full
+
+    def gather(self, batches: Sequence[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+        """The clips of each fold with these indices -> pixels, labels and units of `Inputs`."""
+        pixels, labels, units = (part.clone() for part in self.blank)
         for fold, (trainer, indices) in enumerate(zip(self.trainers, batches, strict=True)):
             if indices:
                 batch = cast(Batch, trainer.source.__getitems__(indices))
-                rows = counts[fold] = len(batch["labels"])
+                rows = len(batch["labels"])
                 pixels[fold, :rows], labels[fold, :rows] = trainer.finished(batch), batch["labels"]
                 if "action_units" in batch:
                     units[fold, :rows] = batch["action_units"]
-        return pixels, labels, units, counts
+        return pixels, labels, units
 
     def gather_ready(
-        self, bank: tuple[Tensor, Tensor], batches: Sequence[list[int]]
-    ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-        """As `gather`, of clips that are model inputs already: for all folds at once."""
-        counts, most = [len(indices) for indices in batches], self.timetable.rows
-        rows = torch.tensor([indices + [0] * (most - len(indices)) for indices in batches])
-        rows = to_device(rows, self.device)
-        folds = torch.arange(len(batches), device=self.device)[:, None]
-        pixels, labels = (part[folds, rows] for part in bank)
+        self, bank: tuple[Tensor, Tensor, Tensor], batches: Sequence[Sequence[list[int]]], present: Tensor
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """As `gather`, of clips that are model inputs already, for the steps of an epoch; `present` is (S, k, R)."""
+        most, folds = present.shape[2], torch.arange(present.shape[1], device=self.device)[:, None]
+        rows = torch.tensor([[indices + [0] * (most - len(indices)) for indices in step] for step in batches])
+        flips = torch.zeros(present.shape, dtype=torch.bool)
         if self.trainers[0].recipe.mirror:
-            flips = torch.zeros(len(batches), most, dtype=torch.bool)
-            for fold, (trainer, count) in enumerate(zip(self.trainers, counts, strict=True)):
-                flips[fold, :count] = torch.rand(count, generator=trainer.generator) < 0.5
-            other = mirrored(pixels.flatten(0, 1), self.trainers[0].processor.connectivity).view_as(pixels)
-            pixels = torch.where(to_device(flips, self.device)[:, :, None, None, None, None], other, pixels)
-        padding = to_device(torch.arange(most) >= torch.tensor(counts)[:, None], self.device)
-        return pixels, labels.masked_fill(padding, LEFT_OUT), self.blank[2], counts
+            for drawn, step in zip(flips, batches, strict=True):
+                for fold, (trainer, indices) in enumerate(zip(self.trainers, step, strict=True)):
+                    drawn[fold, : len(indices)] = torch.rand(len(indices), generator=trainer.generator) < 0.5
+        for row, flip, padding in zip(*(to_device(part, self.device) for part in (rows, flips, ~present)), strict=True):
+            pixels, labels, units = (part[folds, row] for part in bank)
+            if self.trainers[0].recipe.mirror:
+                other = mirrored(pixels.flatten(0, 1), self.trainers[0].processor.connectivity).view_as(pixels)
+                pixels = torch.where(flip[:, :, None, None, None, None], other, pixels)
+            units = units.masked_fill(padding[:, :, None], torch.nan)
+            yield pixels, labels.masked_fill(padding, LEFT_OUT), units
 
     def masks(self, inputs: Inputs) -> dict[str, Tensor]:
         """The masks of all dropout layers, (k, R * frames, C, h, w) each."""
@@ -302,7 +316,12 @@ class Together:
         given |= {f"term {name}": value for name, value in self.terms.items()}
         given |= {"units": inputs.units, "rows": inputs.rows}
         with autocast(self.args):
-            losses = vmap(self.loss_of_one, randomness="different")(given)
+            if len(self.trainers) == 1:  # a network alone has a layout of memory that vmap has not, and is faster in it
+                alone = {name: value[0] for name, value in given.items()}
+                alone["pixels"] = as_convolved(alone["pixels"])
+                losses = self.loss_of_one(alone)[None]
+            else:
+                losses = vmap(self.loss_of_one, randomness="different")(given)
         (gradients,) = torch.autograd.grad(losses.sum(), self.weights)
         self.seen[0] = losses.detach()
         with torch.no_grad():
@@ -357,21 +376,46 @@ class Together:
 def blank_rows(trainer: RcnTrainer, folds: int, rows: int) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels, labels and units of `Inputs` that count nowhere."""
     config, device = trainer.network.config, trainer.args.device
-    knows_units = not isinstance(trainer.source, ResidentClips)
+    knows_units = not isinstance(trainer.source, ResidentClips) or trainer.source.units is not None
     pixels = torch.zeros(folds, rows, config.num_frames, config.num_channels, *config.image_size, device=device)
     units = torch.full((folds, rows, len(config.action_units or ()) if knows_units else 0), torch.nan, device=device)
     return pixels, torch.full((folds, rows), LEFT_OUT, device=device), units
 
 
-def ready_clips(trainers: Sequence[RcnTrainer]) -> tuple[Tensor, Tensor] | None:
-    """Inputs (k, N, T, C, H, W) and labels (k, N) of clips that are model inputs already; None where some are not."""
-    inputs, labels = [], []
+def ready_clips(trainers: Sequence[RcnTrainer]) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Inputs (k, N, T, C, H, W), labels (k, N) and units (k, N, U) of clips that are model inputs already.
+
+    None where some are not.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     for trainer in trainers:
-        if not isinstance(trainer.source, ResidentClips) or trainer.source.inputs is None:
+        source = trainer.source
+        if not isinstance(source, ResidentClips) or source.inputs is None:
             return None
-        inputs.append(trainer.source.inputs)
-        labels.append(trainer.source.labels)
-    return nn.utils.rnn.pad_sequence(inputs, batch_first=True), nn.utils.rnn.pad_sequence(labels, batch_first=True)
+        units = source.inputs.new_empty(len(source), 0) if source.units is None else source.units
+        parts.append((source.inputs, source.labels, units))
+    inputs, labels, units = (
+        nn.utils.rnn.pad_sequence(list(part), batch_first=True) for part in zip(*parts, strict=True)
+    )
+    return inputs, labels, units
+
+
+class Steps(NamedTuple):
+    """The S steps of an epoch of k folds.
+
+    Attributes:
+        active: (S, k) bool, which folds make them.
+        rates: (S, k, 5), `Inputs.rates`.
+        before: (S, k) int64, `Inputs.steps`.
+    """
+
+    active: Tensor
+    rates: Tensor
+    before: Tensor
+
+
+IDLE = (0.0, 0.0, 0.0, 1.0, 1.0)
+"""`Inputs.rates` of a fold that makes no step."""
 
 
 class Timetable:
@@ -380,36 +424,31 @@ class Timetable:
     Attributes:
         epochs: number of epochs of the fold that has most.
         rows: the most rows of a step.
+        rows_of_a_clip: how many of them go with a clip: its own, and those of the fields that are drawn with it.
     """
 
     def __init__(self, trainers: Sequence[RcnTrainer]) -> None:
         self.per_epoch = [len(trainer.order()) for trainer in trainers]
         self.totals = [total_steps(trainer.args, each) for trainer, each in zip(trainers, self.per_epoch, strict=True)]
         self.epochs = max(math.ceil(total / each) for total, each in zip(self.totals, self.per_epoch, strict=True))
-        self.rows = max(rows_of_a_step(trainer) for trainer in trainers)
-        known: dict[int, Tensor] = {}
-        for trainer, total in zip(trainers, self.totals, strict=True):
-            if total not in known:
-                known[total] = rates_of(trainer, total)
-        self.rates = [known[total] for total in self.totals]
-        self.made: list[list[bool]] = []
+        source = trainers[0].source
+        self.rows_of_a_clip = 1 + source.per_clip if isinstance(source, JointClips) else 1
+        sizes = [min(trainer.args.train_batch_size, len(trainer.source)) for trainer in trainers]
+        self.rows = max(sizes) * self.rows_of_a_clip
+        known = {total: rates_of(trainer, total) for trainer, total in zip(trainers, self.totals, strict=True)}
+        self.rates = nn.utils.rnn.pad_sequence([known[total] for total in self.totals], batch_first=True)
+        self.made: list[Tensor] = []
 
-    def steps(self, epoch: int) -> Iterator[tuple[list[bool], Tensor, Tensor]]:
-        """For each step of an epoch, counted from 1: which folds make it, `rates` and `steps` of `Inputs`."""
-        for number in range(max(self.per_epoch)):
-            before = [(epoch - 1) * each + number for each in self.per_epoch]
-            active = [
-                number < each and done < total
-                for each, done, total in zip(self.per_epoch, before, self.totals, strict=True)
-            ]
-            if not any(active):
-                return
-            self.made.append(active)
-            rates = [
-                rates[done] if at_work else torch.tensor([0.0, 0.0, 0.0, 1.0, 1.0])
-                for rates, done, at_work in zip(self.rates, before, active, strict=True)
-            ]
-            yield active, torch.stack(rates), torch.tensor(before)
+    def steps(self, epoch: int) -> "Steps":
+        """The steps of an epoch, counted from 1."""
+        per_epoch, folds = torch.tensor(self.per_epoch), torch.arange(len(self.totals))
+        numbers = torch.arange(max(self.per_epoch))[:, None]
+        before = (epoch - 1) * per_epoch + numbers
+        active = (numbers < per_epoch) & (before < torch.tensor(self.totals))
+        before, active = before[active.any(1)], active[active.any(1)]
+        rates = self.rates[folds, before.clamp(max=self.rates.shape[1] - 1)]
+        self.made.append(active)
+        return Steps(active, torch.where(active[:, :, None], rates, torch.tensor(IDLE)), before)
 
     def curve(self, fold: int, seen: Tensor) -> list[dict[str, float]]:
         """What the Trainer would have logged of a fold.
@@ -418,11 +457,11 @@ class Timetable:
             fold: number of the fold.
             seen: (steps, 2) loss and norm of the gradient of all steps that were made, idle ones as well.
         """
-        seen = seen[torch.tensor([active[fold] for active in self.made])]
+        seen = seen[torch.cat(self.made)[:, fold]]
         curve = []
         for epoch, part in enumerate(seen.split(self.per_epoch[fold])):
             step = epoch * self.per_epoch[fold] + len(part)
-            loss, rate = float(part[:, 0].mean()), float(self.rates[fold][step - 1, 1])
+            loss, rate = float(part[:, 0].mean()), float(self.rates[fold, step - 1, 1])
             logged = {"loss": loss, "grad_norm": float(part[-1, 1]), "learning_rate": rate}
             curve.append({**logged, "epoch": step / self.per_epoch[fold], "step": step})
         return curve
@@ -431,12 +470,6 @@ class Timetable:
 def total_steps(arguments: TrainingArguments, per_epoch: int) -> int:
     """How many steps a training makes."""
     return arguments.max_steps if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs * per_epoch)
-
-
-def rows_of_a_step(trainer: RcnTrainer) -> int:
-    """How many rows a whole batch of a trainer has: clips, and the drawn fields that go with them."""
-    each = 1 + trainer.source.per_clip if isinstance(trainer.source, JointClips) else 1
-    return min(trainer.args.train_batch_size, len(trainer.source)) * each
 
 
 def rates_of(trainer: RcnTrainer, total: int) -> Tensor:

@@ -106,6 +106,8 @@ class ResidentClips(torch.utils.data.Dataset):
         self, clips: Sequence[Clip], processor: RcnVideoProcessor, device: torch.device, jittered: bool = False
     ) -> None:
         self.labels = torch.tensor([clip.label for clip in clips], device=device)
+        units = [clip.units for clip in clips if clip.units is not None]
+        self.units = torch.from_numpy(np.stack(units)).to(device) if units else None
         self.inputs: Tensor | None = None
         contents = [clip.content for clip in clips]
         lone = False
@@ -137,11 +139,14 @@ class ResidentClips(torch.utils.data.Dataset):
         return [counts[label] for label in range(num_classes)]
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """A batch: `labels`, and `pixel_values_videos` or, before time is resampled, `clips`."""
+        """A batch: `labels`, `pixel_values_videos` or, before time is resampled, `clips`; `action_units` if targets."""
         rows = to_device(torch.tensor(indices), self.labels.device)
+        batch: Batch = {"labels": self.labels[rows]}
+        if self.units is not None:
+            batch["action_units"] = self.units[rows]
         if self.inputs is None:
-            return {"clips": self.unfinished(rows), "labels": self.labels[rows]}
-        return {"pixel_values_videos": self.inputs.index_select(0, rows), "labels": self.labels[rows]}
+            return {**batch, "clips": self.unfinished(rows)}
+        return {**batch, "pixel_values_videos": self.inputs.index_select(0, rows)}
 
     def _motion_batch(self, rows: Tensor) -> MotionBatch:
         return MotionBatch(*self.motion.take(rows), self.apex[rows], *self.onsets.take(rows))
@@ -272,7 +277,8 @@ def drawn_source(count: int, config: RcnConfig, seed: int, device: torch.device)
 class JointClips(torch.utils.data.Dataset):
     """Clips, and in every batch fields of drawn motion behind them.
 
-    The units of a clip are not known (NaN), and the fields are there as inputs (`drawn`), not as sequences.
+    The units of a clip are not known (NaN) unless they are targets, and the fields are there as inputs (`drawn`), not
+    as sequences.
 
     Args:
         clips: the clips, of which an epoch has each once.
@@ -305,7 +311,7 @@ class JointClips(torch.utils.data.Dataset):
             **clips,
             "drawn": fields["pixel_values_videos"],
             "labels": torch.cat([clips["labels"], self.numbers[fields["labels"]]]),
-            "action_units": torch.cat([unknown, fields["action_units"]]),
+            "action_units": torch.cat([clips.get("action_units", unknown), fields["action_units"]]),
         }
 
 

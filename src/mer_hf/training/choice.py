@@ -18,7 +18,7 @@ from datasets import Dataset
 from mer_hf.evaluation.summary import headline
 from mer_hf.metrics import scores
 from mer_hf.protocols import Fold, balanced_k_fold
-from mer_hf.training.folds import Job, check_learnable, folder_name
+from mer_hf.training.folds import Job, all_clips, check_learnable, folder_name
 from mer_hf.training.plan import Plan, RunError
 
 INNER_FOLDS = 3
@@ -87,14 +87,9 @@ def inner_folds(fold: Fold, dataset: Dataset) -> list[Fold]:
     return inner
 
 
-def all_clips(dataset: Dataset) -> Fold:
-    """The training of the model in the end, which holds nobody out."""
-    return Fold("all clips", tuple(range(len(dataset))), ())
-
-
 def check_choosable(folds: Sequence[Fold], dataset: Dataset) -> None:
     """Refuse folds on whose training side nothing can be chosen, as `inner_folds` says."""
-    for fold in [*folds, all_clips(dataset)]:
+    for fold in folds:
         inner_folds(fold, dataset)
 
 
@@ -124,7 +119,7 @@ class Choosing:
         They are those of the inner folds, and with `also_test_choice` those of all candidates on the folds themselves.
         """
         jobs: dict[Job, str] = {}
-        for fold in [*folds, all_clips(self.dataset)]:
+        for fold in [*folds, all_clips(self.plan.recipe, self.dataset)]:
             jobs |= self.jobs_before(fold)
         if self.plan.recipe.also_test_choice:
             for seed in self.plan.seeds:

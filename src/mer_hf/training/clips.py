@@ -1,6 +1,7 @@
 """Clips of a dataset -> what training keeps in memory, through the processor that the pipeline uses.
 
-    datasets.Dataset -> check_dataset, with_identity -> prepare: dataset.map, kept on disk -> load_clips: a `Clip` a row
+    a recipe -> clips_of_recipe: datasets, those of two sides joined -> check_dataset, with_identity
+        -> prepare: dataset.map, kept on disk -> load_clips: a `Clip` a row
 
 What is kept is named after the rows, the frames on disk, the processor's options and the code that touches pixels, so
 none of them can change and give old clips; and it carries checksums, so nothing damaged is believed.
@@ -12,7 +13,7 @@ import json
 import logging
 import shutil
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -24,12 +25,15 @@ from datasets import Array4D, ClassLabel, Dataset, Features, Image, List, Value
 from filelock import FileLock
 from PIL.Image import Image as Picture
 
-from mer_hf.data import check_names
+from mer_hf.data import check_names, default_label_set, in_one, load_dataset
 from mer_hf.errors import MerHfError
+from mer_hf.evaluation.units import CODES, coded_units
+from mer_hf.protocols import SIDES, cross
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training import spans
+from mer_hf.training.recipe import Recipe
 
 FROM_PICTURES = ("video", "frames")
 """The columns of clips that are prepared."""
@@ -38,6 +42,13 @@ PREPARED_FROM = ("video", "unit", "frames", "fps", "onset", "apex", "offset")
 """The columns that a prepared clip follows from."""
 TOUCHES_PIXELS = ("sources", "decoding", "faces", "motion", "temporal", "video_processing")
 """The files of the Hub room that a prepared clip follows from."""
+
+SIDE = "side"
+"""The column that says what is trained on and what is tested on, where that is said beforehand."""
+OF_BOTH_SIDES = ("clip_id", "corpus", "subject", "label", "emotion", CODES, *PREPARED_FROM, *INPUT_COLUMNS[2:])
+"""The columns that two datasets keep when they are joined."""
+FITTING = {**dict.fromkeys(("onset", "apex", "offset"), Value("string")), "fps": Value("float64")}
+"""The types of columns that one kind of dataset numbers, and another writes as sheets do."""
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +64,14 @@ class ReadyInput(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A clip in memory, and the number of its class."""
+    """A clip in memory, the number of its class and, where they are targets, its action units.
+
+    `units`: (units,) float32, 1 where one moves and 0 where it does not; NaN where nothing was coded.
+    """
 
     content: ClipFrames | ClipMotion | ReadyInput
     label: int
+    units: np.ndarray | None = None
 
     @property
     def frames(self) -> np.ndarray:
@@ -75,6 +90,61 @@ class Clip(NamedTuple):
         if isinstance(self.content, ClipMotion):
             return self.content.motion[self.content.apex]
         return self.frames[0]
+
+
+# --- the clips of a recipe ---
+
+
+def clips_of_recipe(recipe: Recipe, clips: Dataset | None = None) -> Dataset:
+    """The clips that a recipe names, those that it tests on alone among them, see `crossed`.
+
+    Args:
+        recipe: names datasets.
+        clips: in place of its `dataset`.
+
+    Raises:
+        MerHfError: as `load_dataset` and `crossed`.
+    """
+    if clips is None:
+        clips = load_dataset(recipe.dataset, recipe.data_dir, recipe.label_set, recipe.fps, recipe.num_proc)
+    if recipe.test_dataset is None:
+        return clips
+    label_set = recipe.label_set if default_label_set(recipe.test_dataset) else None
+    return crossed(clips, load_dataset(recipe.test_dataset, recipe.test_data_dir, label_set, num_proc=recipe.num_proc))
+
+
+def crossed(trained: Dataset, tested: Dataset) -> Dataset:
+    """What is trained on and what is tested on, in one dataset with the column `side`, one of `protocols.SIDES`.
+
+    Args:
+        trained: see `check_dataset`.
+        tested: likewise; its classes are among those of `trained`, by their names.
+
+    Raises:
+        DatasetError: for other classes, inputs of another kind, a clip in both, or columns that do not fit together.
+        MerHfError: for a subject in both.
+    """
+    inputs = [check_dataset(side) for side in (trained, tested)]
+    if inputs[0] != inputs[1] and not {*inputs} <= {*FROM_PICTURES}:
+        raise DatasetError(
+            f"what is trained on holds {inputs[0]}, and what is tested on {inputs[1]}; both need one kind"
+        )
+    classes = trained.features["label"].names
+    tested = with_classes(with_identity(tested), classes, "what is trained on")
+    parts = []
+    with _no_bar():
+        for name, side in zip(SIDES, (with_identity(trained), tested), strict=True):
+            side = side.select_columns([column for column in OF_BOTH_SIDES if column in side.column_names])
+            for column, kind in FITTING.items():
+                if column in side.column_names:
+                    side = side.cast_column(column, kind)
+            parts.append(side.add_column(SIDE, [name] * len(side)))
+    try:
+        both = in_one(parts)
+    except (ValueError, TypeError) as error:  # of features of other types
+        raise DatasetError(f"what is trained on and what is tested on do not fit together: {error}") from error
+    cross(both[SIDE][:], both["subject"][:])  # says who is in both
+    return with_identity(both)
 
 
 # --- what a dataset must hold ---
@@ -152,8 +222,13 @@ def _with_subject_names(dataset: Dataset) -> Dataset:
     return dataset.remove_columns("subject").add_column("subject", names)
 
 
-def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
+def with_classes(dataset: Dataset, classes: Sequence[str], teller: str = "the saved model") -> Dataset:
     """Number the labels of a dataset as a model does, by the names of the classes; capitals make no difference.
+
+    Args:
+        dataset: with `label`.
+        classes: in the order of their numbers.
+        teller: who names them, for the error.
 
     Raises:
         DatasetError: for clips of a class that is not among them.
@@ -165,11 +240,30 @@ def with_classes(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     strange = sorted({names[label] for label in labels if found[label] is None})
     if strange:
         raise DatasetError(
-            f"the dataset shows {', '.join(strange)}; the saved model tells {', '.join(classes)}. Leave those clips "
-            "out, or name the classes as the model does."
+            f"the dataset shows {', '.join(strange)}; {teller} tells {', '.join(classes)}. Leave those clips out, or "
+            "name the classes alike."
         )
     numbered = [found[label] for label in labels]
     return dataset.remove_columns("label").add_column("label", numbered, feature=ClassLabel(names=list(classes)))
+
+
+def unit_targets(dataset: Dataset, units: Sequence[int]) -> list[np.ndarray]:
+    """The action units of every clip as targets, see `Clip`.
+
+    Args:
+        dataset: with `action_units` as coders write them, such as `4+L10`, and blank where nothing was coded.
+        units: which, by FACS number.
+
+    Raises:
+        DatasetError: where no clip shows any of them.
+    """
+    codes = dataset[CODES] if CODES in dataset.column_names else []
+    coded = [coded_units(text) for text in codes]
+    if not any(set(units) & moved for moved in coded if moved):
+        numbers = ", ".join(map(str, units))
+        raise DatasetError(f"no clip of the dataset is coded with one of the action units {numbers}")
+    rows = [[np.nan if moved is None else unit in moved for unit in units] for moved in coded]
+    return [*np.array(rows, dtype=np.float32)]
 
 
 # --- clips that are prepared once ---
@@ -322,8 +416,8 @@ def _prepare_clip(row: dict[str, object], processor: RcnVideoProcessor) -> dict[
 # --- clips that are ready ---
 
 
-def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
-    """The array of a ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
+def ready_inputs(dataset: Dataset, column: str) -> Iterator[np.ndarray]:
+    """The array of each ready input: `flow` -> (1, C, H, W) float32, `pixel_values_videos` -> (T, C, H, W) float32.
 
     A flow picture (Image) stands for zero at mid-grey; its values become -1 to 1.
 
@@ -331,11 +425,13 @@ def ready_input(dataset: Dataset, row: int, column: str) -> np.ndarray:
         DatasetError: for an array of another rank, a value that is not finite, or what is no array or picture, naming
             the clip.
     """
-    try:
-        return _ready_array(dataset.select_columns([column])[row][column], column)
-    except (TypeError, ValueError, OSError) as error:  # also what numpy and Pillow say of ragged and damaged values
-        name = dataset["clip_id"][row] if "clip_id" in dataset.column_names else f"of row {row}"
-        raise DatasetError(f"clip {name}: {error}") from error
+    inputs = dataset.select_columns([column])
+    for row in range(len(inputs)):
+        try:
+            yield _ready_array(inputs[row][column], column)
+        except (TypeError, ValueError, OSError) as error:  # also what numpy and Pillow say of ragged and damaged values
+            name = dataset["clip_id"][row] if "clip_id" in dataset.column_names else f"of row {row}"
+            raise DatasetError(f"clip {name}: {error}") from error
 
 
 def _ready_array(value: object, column: str) -> np.ndarray:
@@ -354,13 +450,16 @@ def _ready_array(value: object, column: str) -> np.ndarray:
     return array[None] if column == "flow" else array
 
 
-def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None) -> list[Clip]:
+def load_clips(
+    dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | None = None, units: Sequence[int] = ()
+) -> list[Clip]:
     """All clips of a dataset, prepared, in memory.
 
     Args:
         dataset: see `check_dataset`.
         processor: prepares clips; flow of another size than its `size` is brought to it.
         num_proc: number of processes to prepare clips with.
+        units: action units that are targets, by FACS number.
 
     Returns:
         The clips in the order of the rows.
@@ -376,7 +475,7 @@ def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | N
         rows: list[dict[str, Any]] = [{**row, "problems": tuple(row["problems"])} for row in prepared]
         contents = [kind(**row) for row in rows]
     else:
-        ready = [ready_input(dataset, row, column) for row in range(len(dataset))]
+        ready = list(ready_inputs(dataset, column))
         if column == "flow":
             in_pixels = not isinstance(dataset.features["flow"], Image)  # a picture's channels have their own scales
             size = processor.size["height"], processor.size["width"]
@@ -386,7 +485,8 @@ def load_clips(dataset: Dataset, processor: RcnVideoProcessor, num_proc: int | N
             raise DatasetError(f"{column} has several shapes: {sorted(shapes)}; all clips of a dataset must have one")
         as_motion = column == "flow"
         contents = [ClipMotion(array, 0, array[:0]) if as_motion else ReadyInput(array) for array in ready]
-    return [Clip(content, label) for content, label in zip(contents, labels, strict=True)]
+    targets = unit_targets(dataset, units) if units else [None] * len(contents)
+    return [Clip(*each) for each in zip(contents, labels, targets, strict=True)]
 
 
 def resized(flow: np.ndarray, height: int, width: int, in_pixels: bool) -> np.ndarray:
@@ -405,12 +505,15 @@ def resized(flow: np.ndarray, height: int, width: int, in_pixels: bool) -> np.nd
 
 def digest_of(dataset: Dataset, clips: Sequence[Clip]) -> str:
     """A digest of who is seen in which clip, how it is labelled, and of what training takes of it."""
-    table = dataset.select_columns(["clip_id", "subject", "label"]).to_pandas().to_csv()
+    columns = [name for name in ("clip_id", "subject", "label", SIDE) if name in dataset.column_names]
+    table = dataset.select_columns(columns).to_pandas().to_csv()
     digest = hashlib.sha256(table.encode())
     for clip in clips:
         arrays = (clip.content.motion, clip.content.onsets) if isinstance(clip.content, ClipMotion) else (clip.frames,)
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
+        if clip.units is not None:
+            digest.update(clip.units.data)
     return digest.hexdigest()
 
 
@@ -419,11 +522,13 @@ __all__ = [
     "DatasetError",
     "ReadyInput",
     "check_dataset",
+    "clips_of_recipe",
+    "crossed",
     "digest_of",
     "load_clips",
     "prepare",
     "prepared_folder",
-    "ready_input",
+    "ready_inputs",
     "with_classes",
     "with_identity",
 ]

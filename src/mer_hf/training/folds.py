@@ -25,14 +25,18 @@ from filelock import FileLock, Timeout
 
 from mer_hf.files import write_atomically, write_json
 from mer_hf.protocols import (
+    SIDES,
     Fold,
     balanced_k_fold,
+    cd6me,
+    cross,
     hold_one_corpus_out,
     leave_one_subject_out,
     leave_one_video_out,
     select_folds,
     subject_k_fold,
 )
+from mer_hf.training.clips import SIDE
 from mer_hf.training.plan import RunError
 from mer_hf.training.processes import Share
 from mer_hf.training.recipe import Recipe
@@ -55,6 +59,10 @@ def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
         folds = leave_one_video_out(dataset["clip_id"])
     elif recipe.protocol == "hde":
         folds = hold_one_corpus_out(dataset["corpus"][:], dataset["subject"][:])
+    elif recipe.protocol == "cross":
+        folds = cross(dataset[SIDE][:], dataset["subject"][:])
+    elif recipe.protocol == "cd6me":
+        folds = cd6me(dataset["corpus"][:], dataset["subject"][:])
     elif recipe.protocol == "balanced":
         folds = balanced_k_fold(dataset["subject"][:], dataset["label"][:], recipe.num_folds)
     else:
@@ -63,6 +71,14 @@ def folds_of(recipe: Recipe, dataset: Dataset) -> list[Fold]:
         folds = select_folds(folds, recipe.fold_names)
     check_learnable(folds, dataset)
     return folds
+
+
+def all_clips(recipe: Recipe, dataset: Dataset) -> Fold:
+    """The training of the model in the end, which holds nobody out, but those whom `cross` only tests on."""
+    rows = range(len(dataset))
+    if recipe.protocol == "cross":
+        rows = [row for row, side in enumerate(dataset[SIDE]) if side == SIDES[0]]
+    return Fold("all clips", tuple(rows), ())
 
 
 def check_learnable(folds: Sequence[Fold], dataset: Dataset) -> None:
@@ -241,6 +257,7 @@ def json_digest(content: dict[str, object]) -> str:
 __all__ = [
     "Job",
     "Kept",
+    "all_clips",
     "check_learnable",
     "collect",
     "dealt",

@@ -10,22 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from transformers import TrainingArguments
 
-from mer_hf.data import load_dataset
 from mer_hf.evaluation.audit import Audit, Finding, audit_dataset, audit_names
 from mer_hf.evaluation.predictions import read_predictions
 from mer_hf.metrics import scores
 from mer_hf.protocols import Fold
-from mer_hf.training.clips import load_clips, with_identity
+from mer_hf.training.clips import SIDE, clips_of_recipe, load_clips, with_identity
 from mer_hf.training.folds import folds_of
 from mer_hf.training.plan import Plan, RunError, make_plan
 from mer_hf.training.recipe import HELP, HOLD, Recipe, read_recipe
 from mer_hf.training.runs import run
 from mer_hf.training.trainer import train
 
-IDENTITY = ("clip_id", "subject", "corpus")
+IDENTITY = ("clip_id", "subject", "corpus", SIDE)
 DEALS = 2000
 """How often labels are dealt out anew, to see what scores chance gives."""
 CHANCE = 0.01
@@ -49,9 +49,7 @@ def audit_run(folder: str | Path, data_dir: str | Path | None = None) -> Audit:
     """
     recipe, arguments = recipe_of_run(Path(folder))
     recipe = replace(recipe, data_dir=recipe.data_dir if data_dir is None else str(data_dir))
-    dataset = load_dataset(
-        recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
-    )
+    dataset = clips_of_recipe(recipe)
     looked_at = audit_dataset(dataset)
     findings = [*looked_at.findings, *audit_names(read_predictions(Path(folder)))]
     with tempfile.TemporaryDirectory(prefix="mer_hf-audit-") as elsewhere:
@@ -73,6 +71,8 @@ def recipe_of_run(folder: Path) -> tuple[Recipe, TrainingArguments]:
         raise RunError(f"{folder} holds no run that trained: results.json with a recipe is needed") from error
     options = {name: value for name, value in recorded.items() if name in HELP or name in HOLD}
     options |= {"seeds": 1, "average_seeds": False, "control": False, "report_to": None, "also_test_choice": False}
+    if recorded.get("bf16") and not torch.cuda.is_available():
+        options["use_cpu"] = True  # a processor's bf16; without this, transformers looks for a GPU's
     recipe, arguments = read_recipe(**{name: value for name, value in options.items() if value not in (None, {})})
     if recipe.protocol == "none":
         raise RunError(f"{folder}: nobody was held out, so nothing of theirs can have been learnt")
@@ -110,10 +110,11 @@ def with_other_clips(dataset: Dataset, fold: Fold) -> Dataset:
     contents, labels = np.arange(len(dataset)), np.array(dataset["label"])
     others = np.array(fold.train)
     for place, row in enumerate(fold.test):
-        differing = others[labels[others] != labels[row]]  # all classes are learnt, so there is one
+        differing = others[labels[others] != labels[row]]  # all classes are learnt, so there is one, but where
+        differing = differing if len(differing) else others  # action units alone are learnt
         contents[row] = differing[place % len(differing)]
     changed = dataset.select(contents.tolist())
-    for name in IDENTITY:
+    for name in filter(dataset.features.__contains__, IDENTITY):
         feature = dataset.features[name]
         changed = changed.remove_columns(name).add_column(name, dataset[name][:]).cast_column(name, feature)
     return changed
@@ -121,7 +122,8 @@ def with_other_clips(dataset: Dataset, fold: Fold) -> Dataset:
 
 def weights_sha256(plan: Plan, fold: Fold) -> str:
     """Of all weights and statistics of the model that a fold trains."""
-    clips = load_clips(plan.dataset, plan.processor, plan.recipe.num_proc) if plan.dataset is not None else []
+    options = plan.recipe.num_proc, plan.recipe.action_units or ()
+    clips = [] if plan.dataset is None else load_clips(plan.dataset, plan.processor, *options)
     model = train(plan, [clips[row] for row in fold.train], plan.seeds[0], f"fold {fold.name}").model
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():

@@ -4,59 +4,43 @@ logits -> predictions_table -> summarise -> Outcome -> save: predictions.csv, re
 """
 
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import TypedDict, cast
 
 import numpy as np
 import pandas as pd
 from datasets import Dataset
-from torch import Tensor
 from transformers import TrainingArguments
 
 from mer_hf.data import default_label_set
 from mer_hf.evaluation.confidence import Confidence, fitted
 from mer_hf.evaluation.predictions import SCORE
 from mer_hf.evaluation.summary import Summary, ensemble
+from mer_hf.evaluation.units import CODES, UNIT, Units
 from mer_hf.files import write_atomically, write_json
 from mer_hf.hub.cards import Json
 from mer_hf.hub.folder import save_with_card
-from mer_hf.metrics import Scores, action_unit_scores, scores
-from mer_hf.protocols import Fold
+from mer_hf.metrics import Scores, scores
+from mer_hf.protocols import SIDES, Fold
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.training.choice import Chosen
-from mer_hf.training.clips import Clip
+from mer_hf.training.clips import SIDE, Clip
 from mer_hf.training.control import control_predictions
 from mer_hf.training.folds import json_digest
 from mer_hf.training.plan import RunError
 from mer_hf.training.recipe import Recipe
+from mer_hf.training.trainer import Predicted
 
 PACKAGES = ("mer-hf", "torch", "transformers", "datasets", "accelerate", "timm", "opencv-python-headless", "numpy")
 
 LEAST = 1e-8
 """A score of predictions.csv is written with eight decimals; lower ones are taken for this."""
-
-
-class Unit(TypedDict):
-    """How well an action unit is recognised, and how many clips show it."""
-
-    f1: float | None
-    clips: int
-
-
-class Units(TypedDict):
-    """How well action units are recognised, see `unit_scores`."""
-
-    macro_f1: float
-    interval: NotRequired[list[float]]
-    clips: int
-    per_unit: dict[str, Unit]
 
 
 class Found(Summary, total=False):
@@ -79,6 +63,13 @@ class Counts(TypedDict):
     per_corpus: dict[str, int]
 
 
+class Sides(TypedDict):
+    """Of `--protocol cross`, what was trained on and what was tested on."""
+
+    train: Counts
+    test: Counts
+
+
 class Record(TypedDict, total=False):
     """What was run on what; ready for JSON."""
 
@@ -87,6 +78,7 @@ class Record(TypedDict, total=False):
     candidates: dict[str, dict[str, object]]
     scored: dict[str, object]
     counts: Counts
+    sides: Sides
     data: dict[str, str]
     num_processes: int
     wall_time_s: float
@@ -148,15 +140,19 @@ class Outcome:
 # --- what a model says of clips, and how right it is ---
 
 
-def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) -> pd.DataFrame:
+def predictions_table(
+    dataset: Dataset, predicted: Predicted, fold: str, seed: int, units: Sequence[int] | None = None
+) -> pd.DataFrame:
     """What a model says of the clips of a dataset, in the columns of `predictions.csv`.
 
     Args:
         dataset: the clips, with their identity.
-        logits: (clips, classes).
+        predicted: logits of classes and of action units.
         fold: name of the fold that held them out.
         seed: the seed as the run counts it.
+        units: the numbers of the action units that are told; where clips are coded they stand beside the codes.
     """
+    logits, unit_logits = predicted
     probabilities = logits.cpu().double().softmax(1).numpy()
     names = dataset.features["label"].names
     rows = dataset.select_columns(["clip_id", "corpus", "subject", "label"]).to_pandas()
@@ -168,6 +164,10 @@ def predictions_table(dataset: Dataset, logits: Tensor, fold: str, seed: int) ->
         rows[f"score_{name}"] = probabilities[:, column].round(8)
     if "emotion" in dataset.column_names:
         rows["emotion"] = dataset["emotion"][:]
+    if units and unit_logits is not None and CODES in dataset.column_names:
+        rows[CODES] = [text or "" for text in dataset[CODES]]
+        for number, moves in zip(units, unit_logits.double().sigmoid().cpu().numpy().round(8).T, strict=True):
+            rows[f"{UNIT}{number}"] = moves
     return rows
 
 
@@ -176,35 +176,6 @@ def control_scores(clips: Sequence[Clip], folds: Sequence[Fold], num_classes: in
     flow, labels = np.stack([clip.apex_motion for clip in clips]), np.array([clip.label for clip in clips])
     predicted = [control_predictions(flow[list(f.train)], labels[list(f.train)], flow[list(f.test)]) for f in folds]
     return scores(np.concatenate([labels[list(f.test)] for f in folds]), np.concatenate(predicted), num_classes)
-
-
-def unit_scores(dataset: Dataset, logits: Tensor | None, units: Sequence[int] | None) -> Found:
-    """How well action units are recognised, where the clips are coded and the model knows units.
-
-    Args:
-        dataset: with `action_units` as coders write them, such as `4+L10`; clips without a code are left out.
-        logits: (clips, units).
-        units: the numbers of the units.
-
-    Returns:
-        `action_units`: the macro F1 over the units that some clip shows, its interval over resampled subjects and, for
-        each unit, F1 and the number of clips; empty without codes or units.
-    """
-    if logits is None or units is None or "action_units" not in dataset.column_names:
-        return {}
-    coded = [set(map(int, re.findall(r"\d+", text or ""))) for text in dataset["action_units"]]
-    rows = [row for row, codes in enumerate(coded) if codes]
-    moved = np.array([[unit in coded[row] for unit in units] for row in rows]).reshape(len(rows), len(units))
-    if not moved.any():
-        return {}
-    subjects = [dataset["subject"][row] for row in rows]
-    found = action_unit_scores(moved, (logits[rows] > 0).cpu().numpy(), subjects)
-    each = zip(units, found["f1"], found["clips"], strict=True)
-    per_unit = {f"AU{unit}": Unit(f1=f1, clips=clips) for unit, f1, clips in each if clips}
-    scored: Units = {"macro_f1": found["macro_f1"], "clips": len(rows), "per_unit": per_unit}
-    if found["interval"] is not None:
-        scored["interval"] = found["interval"]
-    return {"action_units": scored}
 
 
 def confidence_of(predictions: pd.DataFrame, classes: list[str], averaged: bool) -> Confidence | None:
@@ -244,15 +215,28 @@ def recipe_record(recipe: Recipe, arguments: TrainingArguments) -> dict[str, obj
 
 def data_record(dataset: Dataset) -> Record:
     """What `results.json` says of the clips."""
+    about = ("description", "license", "citation", "homepage")
+    return {"counts": counts_of(dataset), "data": {name: getattr(dataset.info, name) for name in about}}
+
+
+def sides_record(dataset: Dataset) -> Record:
+    """What `results.json` says more of clips of which some are only tested on, see `clips.crossed`: `counts` too are
+    of those that are trained on."""
+    train, test = (
+        counts_of(dataset.select([row for row, each in enumerate(dataset[SIDE]) if each == side])) for side in SIDES
+    )
+    return {"counts": train, "sides": {"train": train, "test": test}}
+
+
+def counts_of(dataset: Dataset) -> Counts:
+    """How many clips a dataset holds, and of what."""
     names = dataset.features["label"].names
-    counts: Counts = {
+    return {
         "clips": len(dataset),
         "subjects": len(set(dataset["subject"])),
         "per_class": {names[label]: count for label, count in sorted(Counter(dataset["label"]).items())},
         "per_corpus": dict(sorted(Counter(dataset["corpus"]).items())),
     }
-    about = ("description", "license", "citation", "homepage")
-    return {"counts": counts, "data": {name: getattr(dataset.info, name) for name in about}}
 
 
 def versions() -> dict[str, str]:
@@ -309,6 +293,6 @@ __all__ = [
     "data_record",
     "predictions_table",
     "recipe_record",
-    "unit_scores",
+    "sides_record",
     "versions",
 ]

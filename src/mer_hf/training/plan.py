@@ -16,14 +16,24 @@ from transformers.integrations import get_available_reporting_integrations
 
 from mer_hf.action_units import ACTION_UNITS
 from mer_hf.errors import MerHfError
+from mer_hf.evaluation.units import CODES, NEUTRAL, coded_units
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.hub.push import check_login
+from mer_hf.protocols import SIDES
 from mer_hf.rcn.configuration_rcn import OF_THE_WEIGHTS, SHARED, RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.rcn.video_processing_rcn import RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training.batches import DRAWN_CLASSES
-from mer_hf.training.clips import FROM_PICTURES, check_dataset, ready_input, with_classes, with_identity
+from mer_hf.training.clips import (
+    FROM_PICTURES,
+    SIDE,
+    check_dataset,
+    ready_inputs,
+    unit_targets,
+    with_classes,
+    with_identity,
+)
 from mer_hf.training.recipe import DRAWN, Recipe, candidates_of
 
 
@@ -106,6 +116,8 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
     dataset = cast(Dataset, dataset)
     check_dataset(dataset)
     dataset = with_identity(dataset)
+    if recipe.protocol == "cd6me":
+        dataset = _all_coded(dataset)
     if companion is not None:
         dataset = with_classes(dataset, companion.model.config.class_names())
     config = build_config(recipe, dataset, start, companion)
@@ -113,10 +125,11 @@ def make_plan(recipe: Recipe, arguments: TrainingArguments, dataset: Dataset | N
     if recipe.control:
         _check_control(config)
     _check_comparable(config, companion)
+    _check_units(recipe, dataset, companion)
     _check_passes(config)
-    if recipe.protocol != "none":
-        _check_unseen(start, dataset)
-        _check_unseen(companion, dataset)
+    held_out = _held_out(recipe, dataset)
+    _check_unseen(start, held_out)
+    _check_unseen(companion, held_out)
     return Plan(recipe, arguments, dataset, config, processor, start, companion)
 
 
@@ -143,9 +156,11 @@ def build_config(
     elif companion is not None:
         given |= _inputs_of(companion, recipe)
     elif column not in FROM_PICTURES:
-        frames, channels, height, width = ready_input(dataset, 0, column).shape
+        frames, channels, height, width = next(ready_inputs(dataset, column)).shape
         given |= {"num_frames": frames, "num_channels": channels, "image_size": [height, width]}
-    if start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone
+    if recipe.action_units:
+        given["action_units"] = recipe.action_units
+    elif start is not None or recipe.drawn_per_clip:  # the units are known of drawn motion alone
         given["action_units"] = list(ACTION_UNITS) if recipe.drawn_per_clip else None
     config = _preset_config(recipe, given, names, f" on column {column!r}")
     if config.connectivity != "geometric" and (column == "flow" or recipe.drawn_per_clip):
@@ -153,7 +168,17 @@ def build_config(
         raise RunError(f"{needs} needs a geometric model, preset {recipe.preset} is {config.connectivity}")
     if recipe.drawn_per_clip and not set(DRAWN_CLASSES) <= set(names):
         raise RunError(f"motion is drawn of {', '.join(DRAWN_CLASSES)}; the classes here are {', '.join(names)}")
+    if recipe.drawn_per_clip and config.action_units != list(ACTION_UNITS):
+        raise RunError(
+            f"motion is drawn of the action units {' '.join(map(str, ACTION_UNITS))}; name the same, or none"
+        )
     return config
+
+
+def _all_coded(dataset: Dataset) -> Dataset:
+    """The clips, those without a code coded as showing none of the units: so CD6ME counts them."""
+    codes = [text if coded_units(text) is not None else NEUTRAL for text in dataset[CODES]]
+    return dataset.remove_columns(CODES).add_column(CODES, codes)
 
 
 def _check_passes(config: RcnConfig) -> None:
@@ -243,10 +268,31 @@ def _check_comparable(config: RcnConfig, companion: Recogniser | None) -> None:
         )
 
 
-def _check_unseen(saved: Recogniser | None, dataset: Dataset) -> None:
-    """Refuse a saved model that has seen the clips on which it would be scored."""
+def _check_units(recipe: Recipe, dataset: Dataset, companion: Recogniser | None) -> None:
+    """Refuse units that no clip shows, or that another model would be averaged with that tells others."""
+    if not recipe.action_units:
+        return
+    unit_targets(dataset, recipe.action_units)
+    others = None if companion is None else companion.model.config.action_units
+    if others and list(others) != recipe.action_units:
+        raise RunError(
+            f"{recipe.average_with}, which is averaged with, tells the action units {' '.join(map(str, others))}; name "
+            "the same, or none"
+        )
+
+
+def _held_out(recipe: Recipe, dataset: Dataset) -> set[str]:
+    """The subjects that are held out at some time."""
+    if recipe.protocol == "none":
+        return set()
+    sides = dataset[SIDE] if recipe.protocol == "cross" else SIDES[1:] * len(dataset)
+    return {subject for subject, side in zip(dataset["subject"], sides, strict=True) if side == SIDES[1]}
+
+
+def _check_unseen(saved: Recogniser | None, held_out: set[str]) -> None:
+    """Refuse a saved model that has seen those whose clips it would be scored on."""
     known = () if saved is None else saved.model.config.training_subjects or ()
-    seen = {subject_name(subject) for subject in known} & set(dataset["subject"])
+    seen = {subject_name(subject) for subject in known} & held_out
     if seen:
         raise RunError(
             f"the saved model was trained on {len(seen)} of the subjects that are held out here, such as {min(seen)}; "

@@ -24,6 +24,7 @@ from yaml.constructor import ConstructorError
 
 from mer_hf.errors import MerHfError
 from mer_hf.evaluation.predictions import names_of_runs
+from mer_hf.protocols import CD6ME_ACTION_UNITS
 from mer_hf.training.processes import launched, take_share
 
 DRAWN = "action-units"
@@ -78,14 +79,17 @@ class RecipeError(MerHfError):
 
 
 HELP = {
-    "dataset": f"corpus, folder of videos or of a saved Dataset, user/name on the Hub, or {DRAWN}",
-    "data_dir": "where the release of the corpus was unpacked",
-    "label_set": "3class (of corpora), 4class, 5class or native (of folders)",
+    "dataset": f"corpus, several (smic+samm), folder of videos or of a saved Dataset, user/name on the Hub, or {DRAWN}",
+    "data_dir": "where the release was unpacked; of several corpora also smic=DIR,samm=DIR",
+    "label_set": "3class (of corpora), 4class, 5class, native (of folders), or any: one class, with action_units",
     "fps": "frame rate of the frames on disk, where it is not the corpus's",
-    "protocol": "who is held out: loso, lovo, kfold, balanced (by class), hde (a corpus); or none",
+    "protocol": "who is held out: loso, lovo, kfold, balanced (by class), hde (a corpus), cross, cd6me; or none",
+    "test_dataset": "dataset that is tested on alone, with --protocol cross",
+    "test_data_dir": "where its release was unpacked",
     "num_folds": "k of the protocols kfold and balanced",
     "folds": "only these folds, by name, separated by commas",
     "seeds": "number of seeds, counted from --seed, that each fold is trained with",
+    "action_units": "action units that are targets on coded clips, by FACS number",
     "preset": "published setting of RcnConfig.preset",
     "model": "fields of RcnConfig to change, as JSON",
     "start": "saved model to start from: folder, name on the Hub, or default",
@@ -129,10 +133,13 @@ class Recipe:
     data_dir: str | None = None
     label_set: str | None = None
     fps: float | None = None
-    protocol: Literal["loso", "lovo", "kfold", "balanced", "hde", "none"] = "loso"
+    protocol: Literal["loso", "lovo", "kfold", "balanced", "hde", "cross", "cd6me", "none"] = "loso"
+    test_dataset: str | None = None
+    test_data_dir: str | None = None
     num_folds: int = 5
     folds: str | None = None
     seeds: int = 1
+    action_units: list[int] | None = None
     preset: str = "rcn"
     model: dict | str | None = None
     start: str | None = None
@@ -177,7 +184,18 @@ class Recipe:
             raise RecipeError(f"fold_batch must be auto, or a number from 1 to 10000, got {_short(self.fold_batch)}")
         if self.ema_decay is not None and not 0 < self.ema_decay < 1:
             raise RecipeError(f"ema_decay must lie between 0 and 1, got {self.ema_decay}")
+        if self.protocol == "cd6me":
+            self._set_cd6me()
+        if self.action_units is not None and not (self.action_units and min(self.action_units) > 0):
+            raise RecipeError(f"action_units must be numbers of FACS, such as 4 12, got {self.action_units}")
         self._refuse_unused()
+
+    def _set_cd6me(self) -> None:
+        """CD6ME is of all clips, whatever their emotion, and of its own action units."""
+        for name, value in (("label_set", "any"), ("action_units", list(CD6ME_ACTION_UNITS))):
+            if getattr(self, name) not in (None, value):
+                raise RecipeError(f"{name} of --protocol cd6me is {value}, got {_short(getattr(self, name))}")
+            setattr(self, name, value)
 
     @property
     def config_fields(self) -> dict[str, object]:
@@ -212,12 +230,16 @@ class Recipe:
     def _refuse_unused(self) -> None:
         """An option that would have no effect is a misunderstanding, and must not stand in the results."""
         clips_only = ("data_dir", "label_set", "fps", "num_folds", "folds", "start", "average_with", "jitter", "drop")
-        clips_only += ("drawn_per_clip", "control", "choose", "choose_epochs", "also_test_choice")
+        clips_only += ("drawn_per_clip", "control", "choose", "choose_epochs", "also_test_choice", "action_units")
+        classes_only = ("control", "choose", "choose_epochs", "also_test_choice")
         given = self.changed()
         reasons = [
             (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
             (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
             (self.protocol not in PARTED, ("num_folds",), f"it is for --protocol kfold, not {self.protocol}"),
+            (self.protocol != "cross", ("test_dataset", "test_data_dir"), "it is for --protocol cross"),
+            (self.protocol == "cross", ("folds",), "--protocol cross has one"),
+            (self.label_set == "any", classes_only, "with --label-set any there are no classes to tell apart"),
             (self.protocol == "none", ("folds", "control", "also_test_choice"), "--protocol none holds nobody out"),
             (not self.chooses, ("also_test_choice",), "it is for choose and choose_epochs"),
             (self.choose is not None, METHOD, "each recipe of choose brings its own"),
@@ -231,6 +253,10 @@ class Recipe:
                 raise RecipeError(f"{unused[0]} would have no effect: {reason}")
         if self.is_drawn and self.protocol != "none":
             raise RecipeError(f"--dataset {DRAWN} has no subjects to hold out; say --protocol none")
+        if self.protocol == "cross" and self.test_dataset is None:
+            raise RecipeError("--protocol cross trains on --dataset and tests on another: say --test-dataset NAME")
+        if self.label_set == "any" and not self.action_units:
+            raise RecipeError("--label-set any puts all clips in one class; say which --action-units are learnt")
         if self.protocol == "none" and self.seeds > 1 and not self.average_seeds:
             raise RecipeError(f"seeds is {self.seeds}, but --protocol none trains one model; say --average-seeds true")
 

@@ -21,10 +21,10 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
-from mer_hf.data import load_dataset
 from mer_hf.evaluation.audit import audit_names, warning_line
 from mer_hf.evaluation.confidence import Confidence
-from mer_hf.evaluation.summary import headline, summarise
+from mer_hf.evaluation.summary import ensemble, headline, summarise
+from mer_hf.evaluation.units import unit_scores
 from mer_hf.hub.models import Recogniser, open_model
 from mer_hf.metrics import SCORES, scores
 from mer_hf.protocols import Fold
@@ -32,10 +32,18 @@ from mer_hf.rcn.configuration_rcn import RcnConfig
 from mer_hf.rcn.modeling_rcn import RcnForVideoClassification
 from mer_hf.subjects import subject_name
 from mer_hf.training.batched import Training, fold_batch, train_all
-from mer_hf.training.choice import Choosing, all_clips, check_choosable
-from mer_hf.training.clips import Clip, check_dataset, digest_of, load_clips, with_classes, with_identity
+from mer_hf.training.choice import Choosing, check_choosable
+from mer_hf.training.clips import (
+    Clip,
+    check_dataset,
+    clips_of_recipe,
+    digest_of,
+    load_clips,
+    with_classes,
+    with_identity,
+)
 from mer_hf.training.drawn import DRAWN_DATA, TRAINED_ON, drawn_confidence, score_drawn
-from mer_hf.training.folds import Job, Kept, collect, dealt, folds_of, json_digest, unfinished
+from mer_hf.training.folds import Job, Kept, all_clips, collect, dealt, folds_of, json_digest, unfinished
 from mer_hf.training.outcome import (
     Found,
     Outcome,
@@ -47,7 +55,7 @@ from mer_hf.training.outcome import (
     data_record,
     predictions_table,
     recipe_record,
-    unit_scores,
+    sides_record,
     versions,
 )
 from mer_hf.training.plan import Plan, RunError, make_plan
@@ -98,10 +106,8 @@ def train(
 
 def train_parsed(recipe: Recipe, arguments: TrainingArguments, clips: Dataset | None = None) -> Outcome | None:
     """As `train`, with a recipe and its training arguments as `read_recipe` gives them."""
-    if clips is None and not recipe.is_drawn:
-        clips = load_dataset(
-            recipe.dataset, recipe.data_dir, label_set=recipe.label_set, fps=recipe.fps, num_proc=recipe.num_proc
-        )
+    if not recipe.is_drawn:
+        clips = clips_of_recipe(recipe, clips)
     one_model = arguments.world_size > 1
     share = Share(arguments.process_index, arguments.world_size, True) if one_model else take_share()
     plan = make_plan(recipe, arguments, clips)
@@ -136,7 +142,7 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
         raise RunError("this process has joined others to train one model; start processes anew to train folds in them")
     folds = [] if plan.dataset is None else folds_of(plan.recipe, plan.dataset)
     if plan.dataset is not None and plan.candidates:
-        check_choosable(folds, plan.dataset)
+        check_choosable([*folds, all_clips(plan.recipe, plan.dataset)], plan.dataset)
     loaded = load_all(plan)
     identity = identity_of(plan, loaded)
     digest = claim(plan.output_dir, identity)
@@ -148,9 +154,10 @@ def run(plan: Plan, share: Share = ALONE) -> Outcome | None:
         carry_out(loaded, choosing, folds, jobs, share)
         if share.rank != 0 and not share.one_model:
             return None
-        final = None if choosing is None else choosing.choice(all_clips(choosing.dataset))
+        whole = None if plan.dataset is None else all_clips(plan.recipe, plan.dataset)
+        final = None if choosing is None or whole is None else choosing.choice(whole)
         trained_by, clips = loaded["" if final is None else final.chosen]
-        model = final_model(trained_by, clips)
+        model = final_model(trained_by, clips, whole)
     if share.rank != 0:
         return None
     kept = [table for job in jobs if (table := job.kept()) is not None]
@@ -177,7 +184,8 @@ def load_all(plan: Plan) -> Loaded:
     for name, each in plans.items():
         key = json_digest({"processor": each.processor.to_json_string(), "classes": each.classes})
         if key not in seen:
-            seen[key] = [] if each.dataset is None else load_clips(each.dataset, each.processor, plan.recipe.num_proc)
+            options = plan.recipe.num_proc, plan.recipe.action_units or ()
+            seen[key] = [] if each.dataset is None else load_clips(each.dataset, each.processor, *options)
         loaded[name] = each, seen[key]
     return loaded
 
@@ -238,9 +246,14 @@ def found_of(plan: Plan, model: RcnForVideoClassification, predictions: pd.DataF
     The model is told the latter, in its configuration.
     """
     found: Found = {}
+    averaged = plan.recipe.average_seeds
     if predictions is not None:
-        shown = headline(predictions, plan.classes, plan.recipe.average_seeds)
-        found = {**summarise(predictions, plan.classes), "headline": shown}
+        found = {"classes": plan.classes}
+        if len(plan.classes) > 1:
+            shown = headline(predictions, plan.classes, averaged)
+            found = {**summarise(predictions, plan.classes), "headline": shown}
+        units = unit_scores(ensemble(predictions, plan.classes) if averaged else predictions)
+        found |= {} if units is None else {"action_units": units}
     if (confidence := confidence_in(plan, model, predictions)) is not None:
         found["confidence"] = confidence
         believe(model.config, confidence, DRAWN_BECAUSE if plan.dataset is None else BECAUSE)
@@ -253,7 +266,8 @@ def confidence_in(plan: Plan, model: RcnForVideoClassification, predictions: pd.
     """From which score on the model in the end can be relied on; None where no other people's clips tell."""
     if plan.dataset is None:
         return drawn_confidence(model)
-    if predictions is None or plan.recipe.protocol == "lovo":  # other clips of the same people were trained on
+    # lovo: other clips of the same people were trained on; cross: its test clips are no inner fold of the model
+    if predictions is None or plan.recipe.protocol in ("lovo", "cross") or len(plan.classes) < 2:
         return None
     return confidence_of(predictions, plan.classes, plan.recipe.average_seeds)
 
@@ -274,6 +288,8 @@ def believe(config: RcnConfig, confidence: Confidence, because: str) -> None:
 def record_of(plan: Plan, folds: int) -> Record:
     """What was run on what."""
     record: Record = {"folds": folds, "recipe": recipe_record(plan.recipe, plan.arguments), **data_of(plan.dataset)}
+    if plan.recipe.protocol == "cross":
+        record |= sides_record(cast(Dataset, plan.dataset))
     if plan.candidates:
         record["candidates"] = {n: recipe_record(each.recipe, each.arguments) for n, each in plan.candidates.items()}
     return record
@@ -321,25 +337,27 @@ def keep_test(plan: Plan, clips: Sequence[Clip], job: Job, trained: Trained) -> 
     Raises:
         RunError: for scores that are not finite numbers.
     """
-    model = averaged(plan, [trained.model])
+    model = trained.model if plan.companion is None else averaged(plan, [trained.model])
     held_out = [clips[row] for row in job.fold.test]
-    logits = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size).logits
-    if not logits.isfinite().all():
+    predicted = predict(model, held_out, plan.processor, plan.arguments.eval_batch_size)
+    if not predicted.logits.isfinite().all():
         raise RunError(f"{job.name}: the scores of held-out clips are not finite numbers")
-    predictions = predictions_table(cast(Dataset, plan.dataset).select(job.fold.test), logits, job.fold.name, job.seed)
-    scored = scores([clip.label for clip in held_out], logits.argmax(1).tolist(), len(plan.classes))
+    rows = cast(Dataset, plan.dataset).select(job.fold.test)
+    predictions = predictions_table(rows, predicted, job.fold.name, job.seed, plan.recipe.action_units)
+    scored = scores([clip.label for clip in held_out], predicted.logits.argmax(1).tolist(), len(plan.classes))
     finish_tracking(trained, {f"test_{name}": scored[name] for name in SCORES})
     job.keep(predictions, trained.curve)
 
 
-def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
-    """The model of all clips, or of drawn motion; of all seeds, where they are averaged."""
+def final_model(plan: Plan, clips: Sequence[Clip], whole: Fold | None) -> RcnForVideoClassification:
+    """The model of all clips, see `all_clips`, or of drawn motion; of all seeds, where they are averaged."""
     seeds = plan.seeds if plan.recipe.average_seeds else plan.seeds[:1]
-    trainings = [Training(clips, seed, f"all clips, seed {seed}") for seed in seeds]
+    rows = () if whole is None else whole.train
+    trainings = [Training([clips[row] for row in rows], seed, f"all clips, seed {seed}") for seed in seeds]
     models = []
     for trained in train_all(plan, trainings, fold_batch(plan, trainings[0])):
         finish_tracking(trained, {})
-        if plan.config.action_units:
+        if plan.config.action_units and not plan.recipe.action_units:  # of coded clips they are as those of the folds
             calibrate_units(trained.model)
         models.append(trained.model)
     model = averaged(plan, models)
@@ -347,7 +365,7 @@ def final_model(plan: Plan, clips: Sequence[Clip]) -> RcnForVideoClassification:
         model.config.trained_on = TRAINED_ON
         return model
     known = [saved.model.config.training_subjects or () for saved in (plan.start, plan.companion) if saved is not None]
-    model.config.training_subjects = sorted({*plan.dataset["subject"]}.union(*known))
+    model.config.training_subjects = sorted({*plan.dataset.select(rows)["subject"]}.union(*known))
     return model
 
 
@@ -399,14 +417,16 @@ def score(
     dataset = with_classes(with_identity(clips), classes)
     held = load_clips(dataset, prepares, num_proc)
     outputs = predict(recogniser, held, prepares, batch_size)
-    predictions = predictions_table(dataset, outputs.logits, "none", 0)
+    predictions = predictions_table(dataset, outputs, "none", 0, recogniser.config.action_units)
+    units = unit_scores(predictions)
     trained_on = {subject_name(subject) for subject in recogniser.config.training_subjects or ()}
     found: Found = {
         **summarise(predictions, classes),
         "headline": headline(predictions, classes),
-        **unit_scores(dataset, outputs.action_unit_logits, recogniser.config.action_units),
         "clips_of_training_subjects": sum(subject in trained_on for subject in dataset["subject"]),
     }
+    if units is not None:
+        found["action_units"] = units
     record: Record = {"scored": asked, **data_of(dataset), **circumstances(started)}
     identity = {"scored": asked, "data_sha256": digest_of(dataset, held)}
     return Outcome(recogniser, prepares, predictions, found, record, identity)

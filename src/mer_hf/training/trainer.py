@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from accelerate.data_loader import prepare_data_loader
 from timm.utils import ModelEmaV3
 from torch import Tensor
@@ -132,7 +133,7 @@ def _begin_with(model: RcnForVideoClassification, start: RcnForVideoClassificati
     Its linear layers are kept where they name the same classes or units in the same order, and made anew otherwise.
     """
     source = start.networks()[0]
-    anew = ["unit_classifier"] if model.unit_classifier is None else []
+    anew = ["unit_classifier"] if source.config.action_units != model.config.action_units else []
     if source.config.id2label != model.config.id2label:
         anew.append("classifier")
     kept = {name: value for name, value in source.state_dict().items() if name.split(".")[0] not in anew}
@@ -169,8 +170,9 @@ class RcnTrainer(Trainer):
         arguments.push_to_hub = False  # a run trains many models, and its outcome is pushed
         # accelerate has one device a process, that of the arguments that were made last; the model would go there, and
         # the batches to the device of these
-        del arguments._setup_devices  # kept from when they were made
-        arguments._setup_devices  # noqa: B018 - sets it anew
+        if PartialState().device != arguments.device:
+            del arguments._setup_devices  # kept from when they were made
+            arguments._setup_devices  # noqa: B018 - sets it anew
         callbacks: list[TrainerCallback] = [StopWhereNotFinite(name)]
         if recipe.ema_decay is not None:
             callbacks.append(AverageWeights(recipe.ema_decay))
@@ -258,8 +260,7 @@ class RcnTrainer(Trainer):
             pixels = torch.cat([pixels, batch["drawn"]])
         if self.recipe.mirror:
             pixels = mirror_at_random(pixels, self.generator, self.processor.connectivity)
-        # in the model's own memory format; otherwise each convolution of them reorders them, and so does its gradient
-        return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
+        return as_convolved(pixels)
 
     def push_to_hub(self, *args: object, **kwargs: object) -> NoReturn:
         """Refused: there is one way to the Hub, and it takes the finished model with its processor and its card.
@@ -272,6 +273,14 @@ class RcnTrainer(Trainer):
     def floating_point_ops(self, inputs: Mapping[str, object]) -> int:
         """Not counted: the count goes through all modules in every step, and nothing here reads it."""
         return 0
+
+
+def as_convolved(pixels: Tensor) -> Tensor:
+    """Inputs (B, T, C, H, W) in the model's own memory format.
+
+    In another, each convolution of them reorders them, and so does its gradient.
+    """
+    return pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, pixels.shape[:2])
 
 
 def mirror_at_random(pixels: Tensor, generator: torch.Generator, connectivity: str) -> Tensor:
@@ -447,6 +456,7 @@ def many_small_steps() -> Generator[None]:
 __all__ = [
     "RcnTrainer",
     "Trained",
+    "as_convolved",
     "begin",
     "calibrate_units",
     "finish",
