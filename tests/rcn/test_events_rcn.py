@@ -36,6 +36,15 @@ def test_a_long_fall_is_an_event_and_still_brief():
     assert event.offset == pytest.approx(5.8) and event.kind == "micro"
 
 
+def test_it_ends_where_its_end_is_likeliest_however_slowly_the_doubt_goes():
+    told = moments((1, 3.0, 3.1, 3.4))
+    fades = (TIMES > 3.4) & (TIMES <= 3.8)
+    told[fades, 4] = np.linspace(0.9, 0.4, fades.sum())
+    told[fades, 7] = np.maximum(told[fades, 7], 0.5)
+    (event,) = decode(TIMES, told, 0.5)
+    assert event.offset == pytest.approx(3.4)
+
+
 def test_a_slow_rise_and_a_long_stay_is_no_micro_expression():
     (event,) = decode(TIMES, moments((1, 3.0, 3.36, 5.0)), 0.5)
     assert event.kind == "macro"

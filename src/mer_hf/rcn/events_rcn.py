@@ -2,7 +2,7 @@
 
 probabilities of a moment -> an apex where an expression, an apex and an onset before it are likely together, in the
   upper or the lower face -> the onset
-  -> the end, when the expression is over -> SpottedEvent
+  -> its likeliest end before it is over -> SpottedEvent
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,9 @@ EXPRESSION, ONSET, APEX, OFFSET, SCORE = range(5)  # of a part, among its output
 APART = 6  # moments that two apexes are apart at least
 LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
 LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
-OVER = 0.5  # of the expression at its apex: below, it is over
+OVER = 0.4  # of the expression at its apex: below, it is over
 SETTLED = 3  # moments that it must stay so
+DOUBT = 12  # moments, .5 s, that an expression may still seem to go on after its end
 MICRO_RISE, MICRO_LENGTH = 0.27, 0.5  # seconds: 99 % of CAS(ME)3 rise, or last, no longer
 
 
@@ -149,7 +150,7 @@ class EventDecoder:
         if not now and newest - one.apex < 2 * APART:  # the other part may still say the same
             return None
         self.open.remove(one)
-        reach = range(max(one.apex + 1, end - 5), min(end + 4, newest) + 1)
+        reach = range(max(one.apex + 1, end - DOUBT), min(end + 4, newest) + 1)
         said = [max(self._values(part, OFFSET, index, index)[0] for part in one.parts) for index in reach]
         if said and max(said) > 0.25:
             end = reach[int(np.argmax(said))]
