@@ -593,7 +593,8 @@ def replaced(content, path, value):
 
 
 def test_the_template_is_the_one_in_hub_cards():
-    assert (HUB_CARDS / "model_card.md").samefile(cards.TEMPLATE)
+    assert (HUB_CARDS / "model_card.md").is_symlink()
+    assert (HUB_CARDS / "model_card.md").read_bytes() == cards.TEMPLATE.read_bytes()
 
 
 def test_the_example_of_the_metric_card_gives_what_the_card_says(monkeypatch):

@@ -61,7 +61,8 @@ def test_every_model_is_listed_with_its_scores_and_where_they_come_from(capsys):
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 def test_the_card_among_those_for_the_hub_is_the_one_in_the_package(folder):
-    assert (CARDS / f"{folder.name}.md").resolve() == folder.resolve() / "README.md"
+    assert (CARDS / f"{folder.name}.md").is_symlink()
+    assert (CARDS / f"{folder.name}.md").read_bytes() == (folder / "README.md").read_bytes()
 
 
 def test_a_pipeline_says_which_version_answers():

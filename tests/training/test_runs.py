@@ -611,7 +611,7 @@ def test_two_processes_of_a_launcher_share_the_folds_and_predict_what_one_does(f
         "real = runs.predictions_table\n"
         "def predictions_table(*args):\n"
         "    with (log / own).open('a') as file:\n"
-        "        print(args[-2], args[-1], file=file)\n"
+        "        print(args[2], args[3], file=file)\n"
         "    end = time.monotonic() + 60  # neither does all before the other starts\n"
         "    while len(list(log.iterdir())) < 2 and time.monotonic() < end:\n"
         "        time.sleep(0.05)\n"
