@@ -134,8 +134,8 @@ def carry_out(task: Task) -> None:
     others = [row for row, person in enumerate(people) if person not in pool]
     with many_small_steps():
         trained = train(plan, seen, task.seed, f"{task.way}, corpus {task.corpus}")
-    logits = predict(trained.model, [clips[row] for row in others], plan.processor).logits.cpu()
-    table = predictions_table(plan.dataset.select(others), logits, "none", task.seed)
+    predicted = predict(trained.model, [clips[row] for row in others], plan.processor)
+    table = predictions_table(plan.dataset.select(others), predicted, "none", task.seed)
     for column in ("clip_id", "subject"):
         table[column] = f"{task.corpus}/" + table[column]  # another corpus has other people of the same names
     task.path.parent.mkdir(exist_ok=True)
