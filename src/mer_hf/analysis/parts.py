@@ -18,7 +18,7 @@ from typing import Any, cast
 import numpy as np
 
 from mer_hf.analysis.pictures import Pictures
-from mer_hf.analysis.watching import Edge, Entry, Options, Part, Watched
+from mer_hf.analysis.watching import Edge, Entry, Options, Part, Watched, span_order
 from mer_hf.files import write_atomically
 
 LENGTH = 600.0
@@ -116,9 +116,7 @@ def joined(parts: Sequence[Watched]) -> Watched:
         whole.problems += [problem for problem in part.problems if problem not in whole.problems]
         whole.frames += part.frames
         whole.seconds = part.seconds if part.frames else whole.seconds
-    whole.spans.sort(
-        key=lambda span: (span["start"], span["end"], span["kind"], -1 if span["face"] is None else span["face"])
-    )
+    whole.spans.sort(key=span_order)
     return whole
 
 

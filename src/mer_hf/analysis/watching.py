@@ -162,10 +162,13 @@ def watch(
     watched.events = [event for event, _ in found]
     watched.pictures = [pictures for _, pictures in found]
     watched.spans = [inside for span in watched.spans if (inside := _within(part, span))]
-    watched.spans.sort(
-        key=lambda span: (span["start"], span["end"], span["kind"], -1 if span["face"] is None else span["face"])
-    )
+    watched.spans.sort(key=span_order)
     return watched
+
+
+def span_order(span: Entry) -> tuple[float, float, str, int]:
+    """By what spans are ordered: time, kind, face; those of no face come first."""
+    return span["start"], span["end"], span["kind"], -1 if span["face"] is None else span["face"]
 
 
 def _is_in(part: Part | None, seconds: float) -> bool:
