@@ -38,11 +38,11 @@ class SpottingRecipe:
         seed: of weights and drawings.
     """
 
-    steps: int = 1500
+    steps: int = 3600
     batch_size: int = 16
     seconds: float = 12.0
     pieces: int = 2
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.02
     warm_up: int = 60
     seed: int = 0
