@@ -175,7 +175,7 @@ def targets_of(row: RecordingRow, seconds: np.ndarray, codes_macro: bool) -> np.
     return targets
 
 
-def _tell(targets: np.ndarray, seconds: np.ndarray, within: np.ndarray, moments: tuple[float, float, float]) -> None:
+def _tell(targets: np.ndarray, seconds: np.ndarray, within: np.ndarray, moments: tuple[float, ...]) -> None:
     """Write an event into the targets (T, 4) of a part of the face."""
     _, apex, offset = moments
     targets[within, 0] = 1
@@ -183,7 +183,7 @@ def _tell(targets: np.ndarray, seconds: np.ndarray, within: np.ndarray, moments:
         after = (seconds > offset) & (seconds < offset + LONGEST_END)
         for place in (0, 3):
             targets[after & (targets[:, place] == 0), place] = math.nan
-        moments = (*moments[:2], math.nan)
+        moments = moments[:2]
     for place, moment in enumerate(moments, start=1):
         if math.isnan(moment):
             targets[within & (targets[:, place] == 0), place] = math.nan

@@ -330,7 +330,8 @@ def scored(
     """What was found in all held-out recordings, each at the threshold of its fold, and what it is worth."""
     found = pd.concat([cast(pd.DataFrame, job.kept()).assign(least=thresholds[job.fold.name]) for job in jobs])
     rows = [recorded[row].row for row in sorted(row for job in jobs for row in job.fold.test)]
-    found = found.reset_index(drop=True)
+    names = ["video", "type", "predicted"]  # empty columns have lost their kind on the way
+    found = found.reset_index(drop=True).astype(dict.fromkeys(names, str))
     least = found.pop("least")
     watched = beside_truth(found, rows)
     return watched._replace(found=watched.found[found.score >= least]), score_recordings(*watched, least)
