@@ -145,8 +145,7 @@ def train_on_recordings(
     for (job,) in unfinished(jobs, 1, wait=True):
         train_and_watch(plan, recorded, job)
     record: dict[str, object] = {"folds": len(folds), **record_of(plan)}
-    everybody = range(len(recordings))
-    model = train_side(plan, [recorded[row] for row in everybody], arguments.seed)
+    model = train_side(plan, recorded, arguments.seed)
     thresholds = {job.fold.name: cast(dict[str, float], job.content())["threshold"] for job in jobs}
     thresholds["all recordings"] = model.config.threshold
     watched, scores = (None, None) if not jobs else scored(jobs, recorded, thresholds)
