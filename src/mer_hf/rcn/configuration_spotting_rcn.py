@@ -30,6 +30,7 @@ class RcnSpottingConfig(CheckedConfig):
         false_a_minute: events that are none, in a minute of drawn validation sequences, at the threshold.
         name_and_version: of a network that comes with mer_hf, such as `"spotter 1"`; see `RcnConfig`.
         trained_on: what users of the network should know of its training.
+        training_subjects: people on whose recordings it was trained, as `corpus/subject`.
 
     Raises:
         MerHfError: where fields contradict one another, or are out of range; the message says which.
@@ -61,6 +62,7 @@ class RcnSpottingConfig(CheckedConfig):
     false_a_minute: float | int | None = None
     name_and_version: str | None = None
     trained_on: str | None = None
+    training_subjects: list[str] | tuple[str, ...] | None = None
 
     def validate_backbone(self) -> None:
         """Refuse a backbone and arguments that a configuration may not name, as `RcnConfig` does."""
