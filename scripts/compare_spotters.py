@@ -21,8 +21,8 @@ from mer_hf.rcn.modeling_rcn import RcnBackbone
 from mer_hf.rcn.spotting_rcn import OUTPUTS, RcnForSpotting, SpottingOutput, spotting_loss
 from mer_hf.training.spotting import SpottingRecipe, score_watched, threshold_at, train_spotter, watch_drawn
 
-DILATIONS = (1, 2, 4, 8, 8)  # of kernels of three: 23 moments, .9 s, on each side
-WIDTH = 56  # with which it has as many weights as the RCN
+DILATIONS = (1, 2, 4, 8, 16)  # of kernels of three: 31 moments, 1.2 s, on each side
+WIDTH = 112  # with which it has about as many weights as the RCN
 FALSE_A_MINUTE, VALIDATION, TEST = 0.5, 512, 256
 
 

@@ -1,10 +1,10 @@
 """Render a long video with known events, watch it, and score what was found by the package's own metric.
 
-    python scripts/long_video.py [--seconds 90] [--events 20] [--out FOLDER]
+    python scripts/long_video.py [--seconds 294] [--events 20] [--out FOLDER]
 
 Two drawn people side by side for a while; a man who talks, from the extra `test`; after another cut a third drawn
-person; and a tail that is broken off. Each of the drawn people shows the same number of micro-expressions, at known
-times. The truth is written beside what was found, so that `mer-hf scores FOLDER/events.csv --truth FOLDER/truth.csv`
+person; and a tail that is broken off. The micro-expressions are at known times, as many in either scene. The truth is
+written beside what was found, so that `mer-hf scores FOLDER/events.csv --truth FOLDER/truth.csv`
 says it again.
 """
 
@@ -39,7 +39,11 @@ def talking() -> Iterator[np.ndarray]:
 
 def scenes(seconds: float, events: int) -> Iterator[tuple[np.ndarray, list[tuple[float, float]]]]:
     """Each frame, and with the first of a scene the onsets and offsets that are in it, seconds from there."""
-    left, right, alone = (RenderedVideo(subject, seconds, events, FPS, SIDE, seed=7) for subject in (210, 214, 221))
+    shared = events // 2, events - events // 2, events
+    left, right, alone = (
+        RenderedVideo(subject, seconds, count, FPS, SIDE, seed=7)
+        for subject, count in zip((210, 214, 221), shared, strict=True)
+    )
     truth = [(event.onset, event.offset) for video in (left, right) for event in video.events]
     for (one, _), (other, _) in zip(left.frames(), right.frames(), strict=True):
         yield np.concatenate([one, other], axis=1), truth
@@ -74,8 +78,8 @@ def render(path: Path, seconds: float, events: int) -> list[tuple[int, int]]:
 def main() -> None:
     """Render, watch, score."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=90, help="of either scene with drawn people (%(default)s)")
-    parser.add_argument("--events", type=int, default=20, help="of each drawn person (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=294, help="of either scene with drawn people (%(default)s)")
+    parser.add_argument("--events", type=int, default=20, help="in either of these scenes (%(default)s)")
     parser.add_argument("--out", type=Path, default=Path("runs/long-video"), help="folder (%(default)s)")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)

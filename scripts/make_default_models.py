@@ -38,7 +38,7 @@ RECIPE = SpottingRecipe()
 FALSE_A_MINUTE = 2.0
 """On drawn sequences, which are harder than most of life: two faces in five speak, one of four of these as lively as on
 television, and three longer expressions come in a minute. At the threshold of this rate there was no false event in
-rendered long videos; that of a quarter of the rate finds a quarter less."""
+rendered long videos; that of a quarter of the rate finds a fifth less."""
 RATES = (0.5, 1.0, 2.0, 4.0)
 """Whose thresholds are in the results, for those who want fewer or more events."""
 VALIDATION, TEST = 512, 128  # drawn sequences of 12 s

@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from openpyxl import Workbook
 
+from mer_hf.drawn.videos import RenderedVideo
+
 IMAGE = cv2.imencode(".jpg", np.full((8, 8), 90, np.uint8))[1].tobytes()
 
 
@@ -147,6 +149,30 @@ def smic_e(folder: Path, count: int = 157) -> Path:
     head = ["Subject", "Filename", "FirstF", "OnsetF", "OffsetF", "Emotion"]
     below = [[None] * 6, [None, "FirstF: the first frame of the video", None, "index = OnsetF - FirstF", None, None]]
     write_sheet(top / "SMIC-HS-E_annotation.xlsx", {"Sheet1": [head, *rows, *below]})
+    return folder
+
+
+def rendered_casme_squared(folder: Path, people: int, seconds: float, events: int, size: int = 128) -> Path:
+    """As `casme_squared`, of rendered people who show what is coded: a recording each of so many micro-expressions."""
+    rows = []
+    for who in range(people):
+        video = RenderedVideo(300 + who, seconds, events, 30.0, size, seed=5)
+        frames = folder / "rawpic" / f"s{15 + who}" / f"{15 + who}_0101disgustingteeth"
+        frames.mkdir(parents=True)
+        for number, (frame, _) in enumerate(video.frames(), start=1):
+            cv2.imwrite(str(frames / f"img{number:03d}.jpg"), frame[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        for place, event in enumerate(video.events, start=1):
+            numbers = [1 + round(30 * moment) for moment in (event.onset, event.apex, event.offset)]
+            units = "+".join(map(str, event.action_units))
+            emotion = {"negative": "disgust", "positive": "happiness"}.get(event.emotion_class, event.emotion_class)
+            said = [units, event.emotion_class, "micro-expression", emotion]
+            rows.append([who + 1, f"disgust1_{place}", *numbers, *said])
+    pages = {
+        "CASFEcode_final": rows,
+        "naming rule1": [(15 + who, f"s{15 + who}", who + 1) for who in range(people)],
+        "naming rule2": [("0101", "disgust1")],
+    }
+    write_sheet(folder / "CAS(ME)^2code_final.xlsx", pages)
     return folder
 
 

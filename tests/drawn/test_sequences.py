@@ -34,6 +34,7 @@ STILL = SequenceSettings(
     noise=NOTHING,
     noise_of_motion=NOTHING,
     keyframe_shift=NOTHING,
+    flat=0.0,
     outliers=0.0,
     without=0.0,
     stays=0.0,
@@ -151,6 +152,25 @@ def test_noise_shows_once_and_inverted_a_fifth_of_a_second_later():
 
     assert correlation(5) == pytest.approx(-0.5, abs=0.05)
     assert all(abs(correlation(lag)) < 0.05 for lag in (1, 2, 3, 4, 6))
+
+
+def test_what_a_coder_repeats_in_plain_skin_comes_and_goes_in_a_few_cells():
+    drawn = draw(16, settings=dataclasses.replace(STILL, flat=1.0, flat_shift=(0.01, 0.0), without=1.0))
+    cells = drawn.motion.square().sum(2).mean(1).flatten(1).sort(1, descending=True).values
+    assert (cells[:, :36].sum(1) > 0.7 * cells.sum(1)).all()  # a quarter of the face
+    frames = drawn.motion.unflatten(1, (60, 5)).cumsum(1)  # off in a frame, less what was off in the first
+    assert frames.abs().max() < 2.5 * drawn.motion.abs().max()
+    assert (drawn.motion[:, 1:] * drawn.motion[:, :-1]).mean() > 0.1 * drawn.motion.square().mean()
+
+
+def test_nobody_makes_a_micro_expression_in_lively_speech():
+    settings = SequenceSettings(speakers=1.0, lively=1.0, without=0.0)
+    drawn = draw(32, settings=settings)
+    speaks = drawn.targets[..., TARGETS.index("speech")] > 0
+    apexes = drawn.events[..., 1].nan_to_num(-1)
+    rows, _ = torch.nonzero((apexes > 0) & (apexes < 11), as_tuple=True)
+    at = (RATE * apexes[(apexes > 0) & (apexes < 11)]).round().long()
+    assert len(rows) > 8 and not speaks[rows, at].any()
 
 
 def test_the_head_is_in_the_motion():

@@ -16,7 +16,7 @@ from mer_hf.errors import MerHfError
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
-from mer_hf.rcn.spotting_rcn import OUTPUTS, RcnForSpotting
+from mer_hf.rcn.spotting_rcn import OUTPUTS, RcnForSpotting, moment_input
 from mer_hf.rcn.tracking_rcn import FaceTracker
 
 SECONDS = 2.4
@@ -169,6 +169,21 @@ def test_every_moment_of_a_face_can_be_observed(spot, portrait):
     (tracked,) = FaceTracker().update(scene((portrait, 100)), 0.0)
     np.testing.assert_allclose(seen[-1].place, tracked.face_to_frame, atol=1)
     assert seen[-1].eyes == pytest.approx(np.hypot(*tracked.face_to_frame[:, 0]), abs=1)
+
+
+def test_the_motion_of_a_face_is_what_the_network_would_see(spot, portrait):
+    frames = [scene((portrait, 100 + index % 3)) for index in range(30)]
+    frames += [scene()] * 10 + [scene((portrait, 100 + index % 2)) for index in range(40)]
+    seen = {}
+    list(spot.stream(iter(stream(*frames)), observe=lambda moment: seen.setdefault(moment.face, []).append(moment)))
+    faces = spot.motion(iter(stream(*frames)))
+    assert len(faces) > 1 and {face.face for face in faces} == set(seen)
+    for number, moments in seen.items():
+        spans = [face for face in faces if face.face == number]
+        assert [moment.seconds for moment in moments] == [float(at) for face in spans for at in face.seconds]
+        with torch.inference_mode():
+            told = [spot.model(moment_input(face.motion)[None]).logits[0].sigmoid().numpy() for face in spans]
+        np.testing.assert_allclose(np.concatenate(told), [moment.outputs for moment in moments], atol=1e-4)
 
 
 def test_an_event_brings_aligned_pictures_from_its_start_to_its_end(knowing, portrait):

@@ -146,6 +146,21 @@ def test_rare_targets_weigh_more():
     assert cost("upper apex") > cost("upper expression") > cost("speech")
 
 
+def test_what_is_not_told_counts_nowhere():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(2, 9, 11, generator=generator), torch.rand(2, 9, 11, generator=generator)
+    untold = targets.clone()
+    untold[:, 5:] = untold[:, :, 8] = torch.nan
+    weights = torch.tensor([3.0, 12, 12, 12, 3, 12, 12, 12, 1, 1, 1])
+    each = -(weights * targets * logits.sigmoid().log() + (1 - targets) * (-logits).sigmoid().log())
+    expected = each[:, :5, [*range(8), 9, 10]].mean()
+    torch.testing.assert_close(spotting_loss(logits, untold), expected)
+    torch.testing.assert_close(spotting_loss(logits, targets), each.mean())
+    free = logits.requires_grad_()
+    spotting_loss(free, torch.full_like(targets, torch.nan)).backward()
+    assert not free.grad.any()
+
+
 def test_a_saved_network_says_the_same(model, motion, tmp_path):
     model.save_pretrained(tmp_path)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), RcnSpottingConfig)

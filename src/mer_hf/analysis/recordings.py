@@ -4,8 +4,8 @@ a Dataset of recordings -> watch_recordings -> finds, truths, recordings: tables
 """
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,19 @@ from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
 FASTEST = 60.0  # frames a second; of faster recordings every n-th is watched
 LOWEST = 0.2  # score of what is kept, for the recall at other thresholds than the model's
 OTHERS = "others"
+
+
+class RecordingRow(TypedDict):
+    """A row of `mer_hf.load_recordings`."""
+
+    recording_id: str
+    corpus: str
+    subject: str
+    frames: list[dict[str, Any]]
+    numbers: list[int]
+    fps: float
+    events: list[dict[str, Any]]
+    blinks: list[dict[str, int]]
 
 
 class WatchedRecordings(NamedTuple):
@@ -43,25 +56,37 @@ def watch_recordings(
     Raises:
         VideoError: a frame cannot be read.
     """
-    found, truth, facts = [], [], []
-    for row in tqdm(recordings, desc="recordings", disable=not progress):
-        video, fps, first = row["recording_id"], row["fps"], row["numbers"][0]
+    rows = cast(list[RecordingRow], list(recordings.remove_columns("frames")))
+    return beside_truth(found_in(recordings, spot, progress), rows)
+
+
+def found_in(recordings: Dataset, spot: MicroExpressionSpottingPipeline, progress: bool = False) -> pd.DataFrame:
+    """What is found in recordings, a row each: `video`, `onset`, `apex`, `offset`, `type`, `score`, `predicted`."""
+    found = []
+    for row in cast(Iterator[RecordingRow], tqdm(recordings, desc="recordings", disable=not progress)):
         lowest = min(LOWEST, spot.model.config.threshold)
-        for event in spot.stream(_frames(row), threshold=lowest):
+        for event in spot.stream(recording_frames(row), threshold=lowest):
             if event["kind"] != UNWATCHED:
                 times = {"onset": event["start"], "apex": event["apex"], "offset": event["end"]}
-                numbers = {name: first + round(seconds * fps) for name, seconds in times.items()}
+                numbers = {name: row["numbers"][0] + round(seconds * row["fps"]) for name, seconds in times.items()}
                 said = {"type": event["kind"], "score": event["score"], "predicted": event["label"] or OTHERS}
-                found.append({"video": video, **numbers, **said})
+                found.append({"video": row["recording_id"], **numbers, **said})
+    return pd.DataFrame(found, columns=["video", "onset", "apex", "offset", "type", "score", "predicted"])
+
+
+def beside_truth(found: pd.DataFrame, rows: Sequence[RecordingRow]) -> WatchedRecordings:
+    """What was found beside what is coded, with classes where emotions are coded; frames are not looked at."""
+    truth, facts = [], []
+    for row in rows:
+        video, fps = row["recording_id"], row["fps"]
         coded = [{"video": video, **_interval(event)} for event in row["events"]]
         truth += coded or [{"video": video, "onset": None, "apex": None, "offset": None, "type": "", "label": ""}]
-        seconds = (row["numbers"][-1] - first + 1) / fps
+        seconds = (row["numbers"][-1] - row["numbers"][0] + 1) / fps
         facts.append({"video": video, "subject": row["subject"], "fps": fps, "seconds": seconds})
-    columns = ("video", "onset", "apex", "offset", "type", "score", "predicted")
-    tables = (pd.DataFrame(found, columns=columns), pd.DataFrame(truth), pd.DataFrame(facts))
-    if not any(event["emotion"] for row in recordings.select_columns("events") for event in row["events"]):
-        return WatchedRecordings(tables[0].drop(columns="predicted"), tables[1].drop(columns="label"), tables[2])
-    return WatchedRecordings(*tables)
+    watched = WatchedRecordings(found, pd.DataFrame(truth), pd.DataFrame(facts))
+    if not any(event["emotion"] for row in rows for event in row["events"]):
+        return watched._replace(found=found.drop(columns="predicted"), truth=watched.truth.drop(columns="label"))
+    return watched
 
 
 def _interval(event: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +94,12 @@ def _interval(event: dict[str, Any]) -> dict[str, Any]:
     return {**{name: event[name] for name in ("onset", "apex", "offset")}, "type": event["kind"], "label": label}
 
 
-def _frames(row: dict[str, Any]) -> Iterator[tuple[np.ndarray, float]]:
-    """Grey frames at the times of their numbers; of fast recordings, as many as show a micro-expression."""
+def recording_frames(row: RecordingRow) -> Iterator[tuple[np.ndarray, float]]:
+    """Grey frames at the times of their numbers, from 0; of a fast recording, as many as show a micro-expression.
+
+    Raises:
+        VideoError: a frame cannot be read; the recording is named.
+    """
     step = math.ceil(row["fps"] / FASTEST)
     chosen = [place for place, number in enumerate(row["numbers"]) if (number - row["numbers"][0]) % step == 0]
     paths = [row["frames"][place]["path"] for place in chosen]
@@ -83,4 +112,12 @@ def _frames(row: dict[str, Any]) -> Iterator[tuple[np.ndarray, float]]:
         raise VideoError(f"{row['recording_id']}: {error}") from error
 
 
-__all__ = ["WatchedRecordings", "watch_recordings"]
+__all__ = [
+    "OTHERS",
+    "RecordingRow",
+    "WatchedRecordings",
+    "beside_truth",
+    "found_in",
+    "recording_frames",
+    "watch_recordings",
+]

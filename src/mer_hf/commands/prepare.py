@@ -9,9 +9,11 @@ from typing import cast
 from datasets import Dataset
 
 from mer_hf.commands import CommandError
+from mer_hf.corpora.recordings import load_recordings
 from mer_hf.training.clips import FROM_PICTURES, check_dataset, clips_of_recipe, prepare
 from mer_hf.training.plan import make_plan
 from mer_hf.training.recipe import parse_recipe
+from mer_hf.training.recordings import load_motion
 
 USAGE = """usage: mer-hf prepare [RECIPE.yaml] [--OPTION VALUE ...]
 
@@ -29,6 +31,11 @@ def run(argv: Sequence[str]) -> int:
         print(USAGE)
         return 0 if argv else 2
     recipe, arguments = parse_recipe(argv)
+    if recipe.is_spotting:
+        recordings = load_recordings(recipe.dataset, recipe.data_dir, recipe.fps)
+        load_motion(recordings, recipe.num_proc or os.cpu_count(), progress=True)
+        print(f"the motion of {len(recordings)} recordings of {recipe.dataset} is prepared")
+        return 0
     if recipe.is_drawn:
         raise CommandError(f"{recipe.dataset} is drawn while it is trained on; there is nothing to prepare")
     clips = clips_of_recipe(recipe)

@@ -1,4 +1,4 @@
-"""Train and test a model by a recipe, and print its scores."""
+"""Train and test a model by a recipe, of clips or of long recordings, and print its scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import cast
 
 from transformers import TrainingArguments, pipeline
 
+from mer_hf.corpora.recordings import load_recordings
 from mer_hf.drawn.embedded import write_example
+from mer_hf.evaluation.recordings import recording_score_lines
 from mer_hf.evaluation.summary import summary_lines
 from mer_hf.evaluation.units import unit_lines
 from mer_hf.hub.connection import HubError
@@ -18,8 +20,10 @@ from mer_hf.training.batches import DRAWN_CLASSES
 from mer_hf.training.choice import choice_lines
 from mer_hf.training.outcome import Outcome
 from mer_hf.training.plan import RunError
-from mer_hf.training.recipe import help_text, parse_recipe
+from mer_hf.training.processes import take_share
+from mer_hf.training.recipe import Recipe, help_text, parse_recipe
 from mer_hf.training.runs import train_parsed
+from mer_hf.training.spotting_runs import train_on_recordings
 
 ENOUGH_SUBJECTS = 30
 """From about here on, real clips train as good a model as drawn motion does: the clips of 10 subjects trained one to a
@@ -32,6 +36,8 @@ def run(argv: Sequence[str]) -> int:
         print(help_text(everything=argv[-1] == "--help-all"))
         return 0
     recipe, arguments = parse_recipe(argv)
+    if recipe.is_spotting:
+        return run_spotting(recipe, arguments)
     outcome = train_parsed(recipe, arguments)
     if outcome is None:  # one of several processes, and not the first
         return 0
@@ -43,6 +49,22 @@ def run(argv: Sequence[str]) -> int:
         push_trained(folder / "model", arguments)
     if recipe.dataset == "synthetic":
         classify_example(folder / "model", folder / "example.mp4")
+    return 0
+
+
+def run_spotting(recipe: Recipe, arguments: TrainingArguments) -> int:
+    """Train on the recordings of a corpus, and print what was found of those who were held out."""
+    recordings = load_recordings(recipe.dataset, recipe.data_dir, recipe.fps)
+    outcome = train_on_recordings(recipe, arguments, recordings, take_share(), progress=True)
+    if outcome is None:  # one of several processes, and not the first
+        return 0
+    folder = outcome.save(cast(str, arguments.output_dir))
+    lines = [] if outcome.scores is None else ["", *recording_score_lines(outcome.scores)]
+    tables = "" if outcome.scores is None else "spotted.csv, truth.csv, "
+    print("\n".join([*lines, "", f"{tables}model and results.json are in {folder}"]))
+    if outcome.scores is not None:
+        found = f"mer-hf spot-scores {recipe.dataset} --data-dir {recipe.data_dir}"
+        print(f"`{found}` says what the network in the package finds in the same recordings.")
     return 0
 
 

@@ -52,7 +52,7 @@ class CourseSettings(DrawingSettings):
     """
 
     coding_error: tuple[float, float] = (0.010, 0.020)
-    careless: float = 0.4
+    careless: float = 0.9
     coding_reach: float = 0.1
     blink_seconds: tuple[float, float] = (0.15, 0.40)
     glance_seconds: float = 0.05

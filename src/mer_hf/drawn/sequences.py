@@ -74,14 +74,15 @@ class SequenceSettings:
         frame_rates: of the camera, least and most.
         without: share of sequences that hold no micro-expression.
         most_micro: micro-expressions in a sequence of the others, from 1.
-        amplitude: largest displacement by a micro-expression, least and most (.0125 to .05 where measured on residual
-            motion, of which smoothing takes a part).
+        amplitude: largest displacement by a micro-expression, least and most. Where measured on residual motion it is
+            .0125 to .05, and about .56 of a displacement is left as that: .022 to .09. Some are fainter here.
         rise: from onset to apex, least and most (CAS(ME)2, SAMM-LV, CAS(ME)3: 99 % of .08 to .27).
         fall: from apex to offset, least and most; the median of CAS(ME)3 is .5, and one in twenty has more than 2.
         stays: probability that a part of the displacement stays.
         on_blink: probability that a micro-expression begins on a blink or right after it (16 of 105).
         in_macro: probability that it begins inside a longer expression.
-        expression: how patterns of units differ; the times and strengths of long video are those below.
+        expression: how patterns of units differ, in place more than in a clip that is aligned as a whole; the times and
+            strengths of long video are those below.
         face_shift, face_scale: of a face's features, as in `DrawingSettings`.
         blinks: a minute (Bentivoglio et al., 1997: 17 at rest, 26 in conversation, 4.5 reading).
         blink_reach: how far the flow of a lid goes over a whole blink.
@@ -92,7 +93,8 @@ class SequenceSettings:
         speech_rate: Hz, least and most (Chandrasekaran et al., 2009).
         speech_reach: displacement by a unit of a speaking mouth.
         lively: share of speakers who talk as on television, with a livelier mouth and head, and whose brows accent what
-            they say, `accents` times a minute (none in read speech, 67 a minute on television).
+            they say, `accents` times a minute (none in read speech, 67 a minute on television). Many accents are as
+            fast and as far as a micro-expression, so nobody could tell one of them: while these speak, there is none.
         macro: mean number of longer expressions in a sequence; they rise in macro_rise (medians .40 and .47; those that
             rise as fast as a micro-expression are nothing else to a network) and last macro_stay more, with amplitudes
             of macro_amplitude, least and most.
@@ -108,6 +110,9 @@ class SequenceSettings:
             of a silent face is .003, .007 and .015 (percentiles 10, 50, 90 of the medians of sequences; .0055 in the
             one quiet clip that was looked at).
         keyframes: frames between two; each shifts the picture by keyframe_shift.
+        flat: share of sequences with spots of plain skin or shadow, where flow is at the mercy of the coder: what it
+            finds in a frame there, flat_shift off, stays as long as the coder repeats the spot (in a still picture with
+            noise, re-encoded, the largest residual motion is .016 in the median, and .05 at worst, in a few cells).
         outliers: mean number of moments in which flow goes astray somewhere, by outlier_shift.
     """
 
@@ -117,13 +122,13 @@ class SequenceSettings:
     frame_rates: tuple[float, float] = (24.0, 60.0)
     without: float = 0.4
     most_micro: int = 4
-    amplitude: tuple[float, float] = (0.012, 0.06)
+    amplitude: tuple[float, float] = (0.0125, 0.09)
     rise: tuple[float, float] = (0.08, 0.27)
     fall: tuple[float, float] = (0.1, 1.8)
     stays: float = 0.2
     on_blink: float = 0.15
     in_macro: float = 0.1
-    expression: ExpressionStatistics = field(default_factory=ExpressionStatistics)
+    expression: ExpressionStatistics = field(default_factory=lambda: ExpressionStatistics(place_jitter=0.06))
     face_shift: float = 0.05
     face_scale: float = 0.07
     blinks: tuple[float, float] = (17.0, 0.6)
@@ -152,6 +157,8 @@ class SequenceSettings:
     noise_of_motion: tuple[float, float] = (0.02, 0.7)
     keyframes: tuple[float, float] = (8.0, 250.0)
     keyframe_shift: tuple[float, float] = (0.001, 0.9)
+    flat: float = 0.4
+    flat_shift: tuple[float, float] = (0.004, 0.9)
     outliers: float = 2.5
     outlier_shift: tuple[float, float] = (0.01, 0.7)
 
@@ -335,12 +342,14 @@ class _Mover(NamedTuple):
 
 
 class _Speech(NamedTuple):
-    """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T); stir (B, 1), of the head."""
+    """movers; start and end (B, 1) of speaking, equal where nobody speaks; speaks (B, T); lively (B, 1), whether it is
+    lively; stir (B, 1), of the head."""
 
     movers: list[_Mover]
     start: Tensor
     end: Tensor
     speaks: Tensor
+    lively: Tensor
     stir: Tensor
 
 
@@ -384,6 +393,7 @@ def _draw_speech(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSet
         start,
         start + length,
         spoken.float(),
+        lively,
         1 + speaks * (settings.stir[0] + lively * (settings.stir[1] - settings.stir[0])),
     )
 
@@ -487,6 +497,7 @@ def _draw_micro(
         fits &= other < clock.seconds - 1
         onset = torch.where(draws.chance(chance, most) & fits, other, onset)
     spoken = (onset + rise > speech.start - 0.3) & (onset < speech.end + 0.3) & (speech.end > speech.start)
+    there &= ~(spoken & speech.lively)  # nobody tells it from an accent
     sets = _draw_sets(draws, draws.chance(0.4, most) | spoken, settings)  # nobody sees a dimple in speech
     reach = draws.log_uniform(*settings.amplitude, most) * there
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
@@ -595,7 +606,7 @@ def _measured(
     head = _draw_head(draws, face, clock, speech, settings)
     movers = [_Mover(level, contour * seen[:, None] * pattern) for level, pattern in skin]
     movers += [head._replace(pattern=contour * head.pattern)]
-    movers += [_draw_pumping(draws, face, clock, settings), _draw_astray(draws, face, clock, settings)]
+    movers += [draw(draws, face, clock, settings) for draw in (_draw_pumping, _draw_flat, _draw_astray)]
     level, pattern = torch.cat([mover.level for mover in movers], 2), torch.cat([mover.pattern for mover in movers], 1)
     motion = (level @ pattern.flatten(2)).unflatten(2, pattern.shape[2:])
     modes = head.pattern.flatten(2)
@@ -643,6 +654,24 @@ def _draw_pumping(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSe
     levels = draws.normal(1, 64, 3) * draws.heavy(settings.keyframe_shift, 1, 1)
     later, earlier = (levels.gather(1, index[..., None].expand(-1, -1, 3)) for index in group)
     return _Mover(later - earlier, _smooth(draws, face, (7, 6), 3, 2))
+
+
+def _draw_flat(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Spots in which flow is off by as much as each frame has it, until the coder renews them."""
+    spots, delay = 3, round(PAIR_SECONDS * RATE)
+    frames = clock.times.shape[1] + delay
+    off = draws.normal(1, frames, spots, 2) * draws.chance(settings.flat, 1, 1, 1)
+    off = off * draws.heavy(settings.flat_shift, 1, spots, 1)
+    renewed = draws.uniform(0, 1, frames, spots) > draws.uniform(0, 0.95, 1, spots)
+    since = (renewed * torch.arange(frames, device=draws.device)[:, None]).cummax(1).values
+    off = off.gather(1, since[..., None].expand_as(off)).flatten(2)
+    place = draws.uniform(-0.95, 0.95, spots), draws.uniform(-0.6, 1.6, spots)
+    size = draws.uniform(0.05, 0.2, spots), draws.uniform(0.05, 0.2, spots)
+    x, y, wide, tall = (part.repeat_interleave(2, 1)[:, :, None] for part in (*place, *size))
+    right, below = (
+        torch.eye(2, device=draws.device)[axis].repeat(spots)[:, None].expand(draws.count, -1, 1) for axis in (0, 1)
+    )
+    return _Mover(off[:, delay:] - off[:, :-delay], _pattern(face, Bumps(x, y, right, below, wide, tall)))
 
 
 def _draw_astray(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:

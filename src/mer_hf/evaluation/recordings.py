@@ -41,7 +41,11 @@ class RecordingScores(TypedDict):
 
 
 def score_recordings(
-    found: pd.DataFrame, truth: pd.DataFrame, recordings: pd.DataFrame, threshold: float, iou: float = 0.5
+    found: pd.DataFrame,
+    truth: pd.DataFrame,
+    recordings: pd.DataFrame,
+    threshold: float | pd.Series,
+    iou: float = 0.5,
 ) -> RecordingScores:
     """Scores of all recordings, those without an event too.
 
@@ -51,7 +55,7 @@ def score_recordings(
         truth: likewise, without a score, perhaps with `label`; a recording in which nothing is coded has a row without
             numbers.
         recordings: `video`, `subject`, `fps`, `seconds`.
-        threshold: least score of a find that counts.
+        threshold: least score of a find that counts; a number, or one for each find.
         iou: least overlap of a match.
 
     Raises:
@@ -60,7 +64,7 @@ def score_recordings(
     kept = found[found.score >= threshold]
     truths = truth[truth.onset.notna()]
     minutes = float(recordings.seconds.sum()) / 60
-    counts = _counts_by_subject(kept, truths, recordings, iou)
+    counts = counts_by_subject(kept, truths, recordings, iou)
     intervals = {}
     if recordings.subject.nunique() > 1:
         for kind, each in counts.items():
@@ -92,7 +96,7 @@ def _pairs(sides: tuple[dict[str, pd.DataFrame], ...], iou: float) -> list[tuple
     return spotting_scores(spans[0], spans[1], iou)["pairs"]
 
 
-def _counts_by_subject(
+def counts_by_subject(
     found: pd.DataFrame, truth: pd.DataFrame, recordings: pd.DataFrame, iou: float
 ) -> dict[str, np.ndarray]:
     """Type -> (subjects, 3): matches, finds, truths of each subject; and of all types together."""
@@ -117,7 +121,7 @@ def _recall_at_one(
     best = 0.0
     for least in np.unique(np.quantile(found.score, np.linspace(0, 1, THRESHOLDS))) if len(found) else ():
         kept = found[found.score >= least]
-        matched, finds, real = _counts_by_subject(kept, truth, recordings, iou)[ALL].sum(0)
+        matched, finds, real = counts_by_subject(kept, truth, recordings, iou)[ALL].sum(0)
         if finds - matched <= minutes and real:
             best = max(best, matched / real)
     return float(best)
@@ -152,4 +156,4 @@ def recording_score_lines(scored: RecordingScores) -> list[str]:
     return lines
 
 
-__all__ = ["RecordingScores", "recording_score_lines", "score_recordings"]
+__all__ = ["RecordingScores", "counts_by_subject", "recording_score_lines", "score_recordings"]

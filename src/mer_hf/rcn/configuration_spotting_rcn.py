@@ -22,7 +22,7 @@ class RcnSpottingConfig(CheckedConfig):
         grid_size: rows and columns of the grid that the maps of a moment are averaged to.
         moment_size: numbers that a moment is told by.
         offsets: moments that are seen together, relative to the one that is told about, ascending; the last is the
-            lookahead.
+            lookahead. Far from it they are a pair's .2 s apart, so that what moves between them is seen once.
         hidden_size: of the layer that sees them.
         dropout: of that layer, in training.
         rate: moments a second.
@@ -30,6 +30,7 @@ class RcnSpottingConfig(CheckedConfig):
         false_a_minute: events that are none, in a minute of drawn validation sequences, at the threshold.
         name_and_version: of a network that comes with mer_hf, such as `"spotter 1"`; see `RcnConfig`.
         trained_on: what users of the network should know of its training.
+        training_subjects: people on whose recordings it was trained, as `corpus/subject`.
 
     Raises:
         MerHfError: where fields contradict one another, or are out of range; the message says which.
@@ -49,15 +50,19 @@ class RcnSpottingConfig(CheckedConfig):
     num_channels: int = 4
     image_size: list[int] | tuple[int, ...] = (16, 9)
     grid_size: list[int] | tuple[int, ...] = (5, 4)
-    moment_size: int = 32
-    offsets: list[int] | tuple[int, ...] = (-24, -18, -13, -9, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 9, 13, 18, 24)
-    hidden_size: int = 64
+    moment_size: int = 48
+    offsets: list[int] | tuple[int, ...] = (
+        *(-50, -45, -40, -35, -30, -25, -20, -15, -12, -10, -8, -6, -5, -4, -3, -2, -1, 0),
+        *(1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25),
+    )
+    hidden_size: int = 112
     dropout: float | int = 0.0
     rate: float | int = 25
     threshold: float | int = 0.5
     false_a_minute: float | int | None = None
     name_and_version: str | None = None
     trained_on: str | None = None
+    training_subjects: list[str] | tuple[str, ...] | None = None
 
     def validate_backbone(self) -> None:
         """Refuse a backbone and arguments that a configuration may not name, as `RcnConfig` does."""

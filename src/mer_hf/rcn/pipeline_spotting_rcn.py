@@ -24,7 +24,7 @@ from .errors_rcn import MerHfError
 from .events_rcn import EventDecoder, SpottedEvent
 from .faces_rcn import FOLDER, crop_matrix, warp
 from .modeling_rcn import RcnForVideoClassification
-from .motion_rcn import PAIR_SECONDS, pair_field, residual_motion
+from .motion_rcn import PAIR_SECONDS, ResidualMotion, pair_field, residual_motion
 from .sources_rcn import VideoSource
 from .spotting_rcn import OUTPUTS, RcnForSpotting, SpottingState, moment_input
 from .tracking_rcn import FaceTracker, FaceView
@@ -68,6 +68,21 @@ class Moment:
     def eyes(self) -> float:
         """Pixels between the eyes."""
         return math.hypot(self.place[0, 0], self.place[1, 0])
+
+
+@dataclass(frozen=True)
+class FaceMotion:
+    """The motion of a face, as long as it is followed without a gap.
+
+    Attributes:
+        face: its number.
+        seconds: (T,) float64, the times of its moments.
+        motion: what is seen of it at each of them, T times.
+    """
+
+    face: int
+    seconds: np.ndarray
+    motion: ResidualMotion
 
 
 @dataclass(frozen=True)
@@ -209,6 +224,26 @@ class MicroExpressionSpottingPipeline(Pipeline):
         for frame, seconds in _frames(source, fps):
             yield from session.take(frame, seconds)
         yield from session.finish()
+
+    def motion(self, source: VideoSource | Iterator[object], fps: float | None = None) -> list[FaceMotion]:
+        """What the network would see of a video, which it is not asked about.
+
+        Args:
+            source, fps: as of `stream`.
+
+        Returns:
+            The motion of each face, by the time at which it is lost.
+
+        Raises:
+            VideoError: the video cannot be read, or its frames differ in size.
+        """
+        session = _MotionSession(self)
+        for frame, seconds in _frames(source, fps):
+            for _ in session.take(frame, seconds):
+                pass  # what could not be watched
+        for _ in session.finish():
+            pass
+        return session.ended
 
 
 def _frames(source: Any, fps: float | None) -> Iterator[tuple[np.ndarray, float]]:
@@ -431,6 +466,24 @@ class _Session:
             }
 
 
+class _MotionSession(_Session):
+    """A video on its way, of which the motion of its faces is kept."""
+
+    def __init__(self, spot: MicroExpressionSpottingPipeline) -> None:
+        super().__init__(spot, 1.0, None, None)
+        self.going: dict[int, list[np.ndarray]] = {}
+        self.ended: list[FaceMotion] = []
+
+    def _look(self, number: int, watch: _Watch, motion: np.ndarray | None) -> list[Event]:
+        if motion is not None:
+            watch.times.append(self.kept[-1].seconds)
+            self.going.setdefault(number, []).append(motion)
+        else:
+            fields = torch.from_numpy(np.stack(self.going.pop(number)))
+            self.ended.append(FaceMotion(number, np.array(watch.times), residual_motion(fields)))
+        return []
+
+
 def _crops(clip: Sequence[_Seen], number: int, side: int, margin: float) -> np.ndarray:
     """(T, side, side), a face of some frames through one transform."""
     place = np.mean([seen.views[number].face_to_frame for seen in clip], axis=0)
@@ -443,4 +496,4 @@ def _kind(reason: str) -> str:
     return "".join(letter for letter in reason if not letter.isdigit())
 
 
-__all__ = ["TASK", "MicroExpressionSpottingPipeline", "Moment"]
+__all__ = ["TASK", "FaceMotion", "MicroExpressionSpottingPipeline", "Moment"]

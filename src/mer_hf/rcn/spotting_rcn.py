@@ -123,7 +123,7 @@ class RcnForSpotting(RcnPreTrainedModel):
             motion: (B, T, channels, rows, columns), of `moment_input`, `config.rate` moments a second; T may be 0.
             state: of the moments before; None at the beginning.
             last: whether the video ends here: then the moments that still wait are told about too.
-            targets: (B, T, 11) in [0, 1], of whole videos in one piece.
+            targets: (B, T, 11) in [0, 1], NaN where nobody has told, of whole videos in one piece.
 
         Returns:
             Logits of the moments that waited or came, in their order, but for the last `config.offsets[-1]` where the
@@ -178,10 +178,17 @@ class RcnForSpotting(RcnPreTrainedModel):
 
 
 def spotting_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy, (B, T, 11), in which expressions weigh more, and their rarer moments still more."""
+    """Binary cross-entropy, (B, T, 11), in which expressions weigh more, and their rarer moments still more.
+
+    The mean is of what is told: targets that are NaN count nowhere.
+    """
     kinds = [name.split()[-1] for name in OUTPUTS]
     rare = torch.tensor([RARE.get(kind, 1.0) for kind in kinds], device=logits.device)
-    return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=rare)
+    told = ~targets.isnan()
+    if told.all():
+        return F.binary_cross_entropy_with_logits(logits.float(), targets, pos_weight=rare)
+    each = F.binary_cross_entropy_with_logits(logits.float(), targets.nan_to_num(), pos_weight=rare, reduction="none")
+    return (each * told).sum() / told.sum().clamp(min=1)
 
 
 __all__ = ["OUTPUTS", "RcnForSpotting", "SpottingState", "moment_input"]

@@ -33,7 +33,7 @@ from mer_hf.rcn.decoding_rcn import VideoError
 from mer_hf.rcn.video_processing_rcn import ClipFrames, ClipMotion, RcnVideoProcessor
 from mer_hf.subjects import subject_name
 from mer_hf.training import spans
-from mer_hf.training.recipe import Recipe
+from mer_hf.training.recipe import Recipe, RecipeError
 
 FROM_PICTURES = ("video", "frames")
 """The columns of clips that are prepared."""
@@ -103,8 +103,10 @@ def clips_of_recipe(recipe: Recipe, clips: Dataset | None = None) -> Dataset:
         clips: in place of its `dataset`.
 
     Raises:
-        MerHfError: as `load_dataset` and `crossed`.
+        MerHfError: as `load_dataset` and `crossed`; for a recipe of recordings.
     """
+    if recipe.is_spotting:
+        raise RecipeError("task is spotting: it learns from long recordings, by `mer-hf train`, and has no clips")
     if clips is None:
         clips = load_dataset(recipe.dataset, recipe.data_dir, recipe.label_set, recipe.fps, recipe.num_proc)
     if recipe.test_dataset is None:
@@ -305,7 +307,7 @@ def prepared_folder(dataset: Dataset, processor: RcnVideoProcessor) -> Path:
     for rows in kept.with_format("arrow").iter(64):  # undecoded; to cast them would write a copy beside the dataset
         for row in rows.to_pylist():
             for value in row.values():
-                _feed(digest, value)
+                feed(digest, value)
     return Path(datasets.config.HF_DATASETS_CACHE) / "mer_hf-prepared" / digest.hexdigest()[:32]
 
 
@@ -317,12 +319,12 @@ def _not_decoded(dataset: Dataset) -> Dataset:
     return dataset
 
 
-def _feed(digest: "hashlib._Hash", value: object) -> None:
+def feed(digest: "hashlib._Hash", value: object) -> None:
     """Add a value of a row to a digest; a file on disk stands for its path, size and times of change."""
     if isinstance(value, list):
         digest.update(b"[%d]" % len(value))
         for part in value:
-            _feed(digest, part)
+            feed(digest, part)
     elif isinstance(value, dict) and value.get("bytes") is not None:
         digest.update(value["bytes"])
     else:
@@ -529,6 +531,7 @@ __all__ = [
     "clips_of_recipe",
     "crossed",
     "digest_of",
+    "feed",
     "load_clips",
     "prepare",
     "prepared_folder",

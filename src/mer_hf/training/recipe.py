@@ -29,6 +29,24 @@ from mer_hf.training.processes import launched, take_share
 
 DRAWN = "action-units"
 """What a recipe names as its dataset where motion is drawn, and no clip is read."""
+FROM_NOTHING = "none"
+"""What a recipe of spotting says for a start from random weights."""
+SPOTTING = {
+    "output_dir": "runs/spotting",
+    "max_steps": 300,
+    "per_device_train_batch_size": 16,
+    "learning_rate": 1e-3,
+    "weight_decay": 0.02,
+    "warmup_steps": 30,
+    "bf16": False,
+}
+"""Training arguments of the task spotting unless a recipe says otherwise."""
+SPOTTING_HOLDS = (
+    *("task", "dataset", "data_dir", "fps", "protocol", "num_folds", "folds", "model", "start", "drawn_per_clip"),
+    *("num_proc", "output_dir", "max_steps", "per_device_train_batch_size", "learning_rate", "weight_decay"),
+    *("warmup_steps", "seed", "use_cpu", "disable_tqdm"),
+)
+"""The options that hold for the task spotting."""
 DEFAULTS = {
     "output_dir": "runs/default",
     "remove_unused_columns": False,  # the batches of a training are not named as the model's arguments
@@ -79,6 +97,7 @@ class RecipeError(MerHfError):
 
 
 HELP = {
+    "task": "classification of clips, or spotting: finding expressions in long recordings",
     "dataset": f"corpus, several (smic+samm), folder of videos or of a saved Dataset, user/name on the Hub, or {DRAWN}",
     "data_dir": "where the release was unpacked; of several corpora also smic=DIR,samm=DIR",
     "label_set": "3class (of corpora), 4class, 5class, native (of folders), or any: one class, with action_units",
@@ -91,8 +110,8 @@ HELP = {
     "seeds": "number of seeds, counted from --seed, that each fold is trained with",
     "action_units": "action units that are targets on coded clips, by FACS number",
     "preset": "published setting of RcnConfig.preset",
-    "model": "fields of RcnConfig to change, as JSON",
-    "start": "saved model to start from: folder, name on the Hub, or default",
+    "model": "fields of RcnConfig (spotting: of RcnSpottingConfig) to change, as JSON",
+    "start": "saved model to start from: folder, name on the Hub, or default; spotting: default, unless none",
     "processor": "options of RcnVideoProcessor, as JSON",
     "jitter": "temporal jittering of the training clips",
     "drop": "frames that jittering drops; single is the authors' release",
@@ -102,7 +121,7 @@ HELP = {
     "ema_decay": "decay of an exponential moving average of the weights, such as .99",
     "drawn_fields": f"number of fields of motion that are drawn, with --dataset {DRAWN}",
     "faces": "folder of pictures of faces that drawn image sequences show, in place of drawn ones",
-    "drawn_per_clip": "number of drawn fields that go with each clip (joint training)",
+    "drawn_per_clip": "number of drawn fields (spotting: sequences) that go with each clip (joint training)",
     "average_seeds": "save one model that averages the predictions of all seeds",
     "average_with": "saved model that every trained one is averaged with",
     "control": "score a PCA and a support vector machine on the same folds (flow)",
@@ -130,6 +149,7 @@ class Recipe:
         RecipeError: for a value out of range, and for an option that this recipe would not use.
     """
 
+    task: Literal["classification", "spotting"] = "classification"
     dataset: str = "synthetic"
     data_dir: str | None = None
     label_set: str | None = None
@@ -190,6 +210,8 @@ class Recipe:
             self._set_cd6me()
         if self.action_units is not None and not (self.action_units and min(self.action_units) > 0):
             raise RecipeError(f"action_units must be numbers of FACS, such as 4 12, got {self.action_units}")
+        if self.is_spotting and self.start is None:
+            self.start = FROM_NOTHING if self.model else "default"
         self._refuse_unused()
 
     def _set_cd6me(self) -> None:
@@ -208,6 +230,11 @@ class Recipe:
     def processor_options(self) -> dict[str, object]:
         """The options of `RcnVideoProcessor`, by name."""
         return json_object("processor", self.processor)
+
+    @property
+    def is_spotting(self) -> bool:
+        """Whether recordings are learnt from, and not clips."""
+        return self.task == "spotting"
 
     @property
     def is_drawn(self) -> bool:
@@ -231,11 +258,14 @@ class Recipe:
 
     def _refuse_unused(self) -> None:
         """An option that would have no effect is a misunderstanding, and must not stand in the results."""
+        has_start = self.start is not None and not (self.is_spotting and self.start == FROM_NOTHING)
         clips_only = ("data_dir", "label_set", "fps", "num_folds", "folds", "start", "average_with", "jitter", "drop")
         clips_only += ("drawn_per_clip", "control", "choose", "choose_epochs", "also_test_choice", "action_units")
         classes_only = ("control", "choose", "choose_epochs", "also_test_choice")
         given = self.changed()
+        clips_alone = [entry.name for entry in fields(self) if entry.name not in SPOTTING_HOLDS]
         reasons = [
+            (self.is_spotting, clips_alone, "--task spotting learns from long recordings, and it is for clips"),
             (self.is_drawn, clips_only, f"--dataset {DRAWN} draws its motion, and reads no clips"),
             (not self.is_drawn, ("drawn_fields",), f"it is for --dataset {DRAWN}; with clips, see drawn_per_clip"),
             (not self.is_drawn, ("faces",), f"it is for --dataset {DRAWN}"),
@@ -248,12 +278,14 @@ class Recipe:
             (self.choose is not None, METHOD, "each recipe of choose brings its own"),
             (not self.jitter, ("drop",), "it is for jittering"),
             (self.lr_step_epochs is None, ("lr_step_factor",), "it is for lr_step_epochs"),
-            (self.start is not None, ("preset", "model"), f"the configuration is that of {self.start}"),
+            (has_start, ("preset", "model"), f"the configuration is that of {self.start}"),
         ]
         for applies, names, reason in reasons:
             unused = sorted(given.keys() & set(names))
             if applies and unused:
                 raise RecipeError(f"{unused[0]} would have no effect: {reason}")
+        if self.is_spotting and self.protocol not in ("loso", "kfold", "none"):
+            raise RecipeError(f"--task spotting holds out by --protocol loso, kfold or none, not {self.protocol}")
         if self.is_drawn and self.protocol != "none":
             raise RecipeError(f"--dataset {DRAWN} has no subjects to hold out; say --protocol none")
         if self.protocol == "cross" and self.test_dataset is None:
@@ -380,7 +412,10 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
         _check_option(argument)
     parser = _parser()
     given = parser.parse_known_args([*from_file, *argv])[0]
-    if given.protocol != "none" or given.choose or given.choose_epochs:
+    if given.task == "spotting":
+        parser.set_defaults(**SPOTTING)
+        _refuse_other_task([*from_file, *argv])
+    if given.protocol != "none" or given.choose or given.choose_epochs or given.task == "spotting":
         take_share()  # before the training arguments look for the other processes of a launcher
     elif launched().world_size > 1 and not torch.cuda.is_available():
         parser.set_defaults(use_cpu=True)  # otherwise accelerate lets each process train alone
@@ -396,6 +431,15 @@ def parse_recipe(argv: Sequence[str]) -> tuple[Recipe, TrainingArguments]:
     _check_arguments(arguments)
     _choose_precision(arguments)
     return recipe, arguments
+
+
+def _refuse_other_task(options: Sequence[str]) -> None:
+    """Refuse training arguments that the task spotting would not use."""
+    for option in options:
+        name = option[2:].partition("=")[0].replace("-", "_") if option.startswith("--") else ""
+        if name in HOLD and name not in SPOTTING_HOLDS:
+            held = ", ".join(name for name in SPOTTING_HOLDS if name in HOLD)
+            raise RecipeError(f"{name} would have no effect: with --task spotting hold {held}")
 
 
 def _parser() -> HfArgumentParser:

@@ -5,7 +5,7 @@ draw_sequences -> residual_motion, the same that is taken of a camera -> moment_
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -38,11 +38,11 @@ class SpottingRecipe:
         seed: of weights and drawings.
     """
 
-    steps: int = 1500
+    steps: int = 3600
     batch_size: int = 16
     seconds: float = 12.0
     pieces: int = 2
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
     weight_decay: float = 0.02
     warm_up: int = 60
     seed: int = 0
@@ -58,14 +58,18 @@ def train_spotter(
     recipe: SpottingRecipe,
     settings: SequenceSettings | None = None,
     report: Callable[[int, float], None] | None = None,
+    batches: Iterable[tuple[Tensor, Tensor]] | None = None,
+    settled: bool = False,
 ) -> list[float]:
-    """Train a network on sequences that are drawn as it goes, none of them twice.
+    """Train a network on sequences that are drawn as it goes, none of them twice; or on what it is given.
 
     Args:
         model: an `RcnForSpotting`, or another module that takes its arguments; trained in place, left in evaluation.
         recipe: how.
         settings: of what is drawn.
         report: called with the number of a step and its loss.
+        batches: inputs and targets of each step, in place of drawn ones.
+        settled: whether batch normalisation keeps its statistics from the first step on: those of a trained network.
 
     Returns:
         The loss of each step.
@@ -82,8 +86,8 @@ def train_spotter(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     losses = []
     model.train()
-    for step, (inputs, targets) in enumerate(drawn_batches(recipe, settings, device)):
-        if step == recipe.warm_up:
+    for step, (inputs, targets) in enumerate(batches or drawn_batches(recipe, settings, device)):
+        if step == (0 if settled else recipe.warm_up):
             for module in model.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
