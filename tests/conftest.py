@@ -2,6 +2,11 @@ import io
 import os
 from pathlib import Path
 
+# Two processes test on two cores: more threads, theirs or of what they start, would only wait for each other.
+# Before the first import of torch and OpenCV, which read it once.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+
 import datasets
 import numpy as np
 import pytest

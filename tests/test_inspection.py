@@ -46,6 +46,14 @@ def test_a_clip_is_examined_as_it_is_prepared(clip):
     assert seen.energy.shape == (128, 128)
 
 
+def test_a_part_of_a_video_is_examined_as_if_it_were_cut_out(clip):
+    seen = examine(clip.frames, RcnVideoProcessor(), fps=100.0, start=0.02)
+    expected = examine(clip.frames[2:], RcnVideoProcessor(), fps=100.0)
+    np.testing.assert_array_equal(seen.onset, clip.frames[2])
+    np.testing.assert_array_equal(seen.clip.frames, expected.clip.frames)
+    assert seen.apex == expected.apex
+
+
 def test_the_evidence_of_a_smile_lies_where_cheeks_and_mouth_move(tmp_path):
     write_example(tmp_path / "example.mp4")  # of which the README's first command draws a page
     told = explain(tmp_path / "example.mp4", *open_model("default"))

@@ -74,22 +74,28 @@ class Explanation:
 
 
 def examine(
-    source: VideoSource, processor: RcnVideoProcessor, apex: int | None = None, fps: float | None = None
+    source: VideoSource,
+    processor: RcnVideoProcessor,
+    apex: int | None = None,
+    fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Examination:
     """Take a clip as far as its motion, and keep what is on the way.
 
     Args:
         source: a video in any form, from onset to offset, that can be read twice (no open file).
         processor: says how the face is aligned; the motion is looked at in the grey crops that flow is computed on.
-        apex: index of the apex frame, where it is known.
+        apex: index of the apex frame from the onset, where it is known.
         fps: frames per second, where the source does not tell, or tells it wrong.
+        start, end: seconds from where to where the expression lasts; all of the video by default.
 
     Raises:
         VideoError, FaceError, ValueError: as `RcnVideoProcessor.aligned_clip`.
     """
     geometric = processor.with_options(connectivity="geometric", num_channels=3, num_frames=1)
-    clip = geometric.aligned_clip(source, apex, fps)
-    onset, _ = next(stream_video(source))
+    clip = geometric.aligned_clip(source, apex, fps, start, end)
+    onset, _ = next(stream_video(source, fps=fps, start=start))
     spotted = clip.apex is None
     apex = max(1, spot_apex(clip.frames) if spotted else clip.apex)
     return Examination(
@@ -110,18 +116,20 @@ def explain(
     processor: RcnVideoProcessor,
     apex: int | None = None,
     fps: float | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Explanation:
     """Classify a clip, then again and again with another patch of the face at rest.
 
     Args:
-        source, apex, fps: as `examine` takes them.
+        source, apex, fps, start, end: as `examine` takes them.
         model: in evaluation mode.
         processor: that makes its inputs.
 
     Raises:
         VideoError, FaceError, MerHfError: as `RcnVideoProcessor.clip_sequence`.
     """
-    inputs = processor.clip_inputs([processor.clip_sequence(source, apex, fps)])
+    inputs = processor.clip_inputs([processor.clip_sequence(source, apex, fps, start=start, end=end)])
     told, config = model(inputs), model.config
     scores = told.logits[0].double().softmax(0)
     ranked = sorted(zip(config.class_names(), scores.tolist(), strict=True), key=lambda item: -item[1])

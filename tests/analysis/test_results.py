@@ -39,6 +39,12 @@ def analysed(videos, network, tmp_path_factory):
     return analyze(videos, out, options, ["eaf", "srt"], model=network)
 
 
+@pytest.fixture(scope="module")
+def plain(videos, network, tmp_path_factory):
+    """The same without options, in one process."""
+    return analyze(videos, tmp_path_factory.mktemp("plain") / "results", model=network)
+
+
 def table(path):
     return pd.read_csv(path, comment="#", keep_default_na=False)
 
@@ -93,8 +99,7 @@ def test_what_is_written_has_the_rights_that_the_user_gives(videos, network, tmp
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "mine").rglob("*") if path.is_file()} == {0o600}
 
 
-def test_started_again_it_goes_on_with_what_is_not_done(videos, network, tmp_path, monkeypatch):
-    whole = analyze(videos, tmp_path / "whole", model=network)
+def test_started_again_it_goes_on_with_what_is_not_done(plain, videos, network, tmp_path, monkeypatch):
     seen, watch = [], results.watch
 
     def stops_at_the_third(video, *rest):
@@ -112,7 +117,7 @@ def test_started_again_it_goes_on_with_what_is_not_done(videos, network, tmp_pat
     monkeypatch.setattr(results, "watch", lambda video, *rest: (seen.append(video), watch(video, *rest))[1])
     again = analyze(videos, tmp_path / "stopped", model=network)
     assert seen == [str(videos / "bad.mp4"), str(videos / "sub/anna.mp4")]
-    assert again.events == whole.events and contents(tmp_path / "stopped") == contents(whole.folder)
+    assert again.events == plain.events and contents(tmp_path / "stopped") == contents(plain.folder)
 
 
 def test_a_changed_file_or_option_is_watched_anew_and_nothing_else(
@@ -136,16 +141,14 @@ def test_a_changed_file_or_option_is_watched_anew_and_nothing_else(
 
 
 @pytest.mark.slow
-def test_two_processes_find_what_one_finds(videos, network, tmp_path):
-    one = analyze(videos, tmp_path / "one", model=network)
+def test_two_processes_find_what_one_finds(plain, videos, network, tmp_path):
     two = analyze(videos, tmp_path / "two", model=network, num_proc=2)
-    assert two == results.Analysis(tmp_path / "two", one.videos, one.events, one.failed, one.doubtful)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert two == results.Analysis(tmp_path / "two", plain.videos, plain.events, plain.failed, plain.doubtful)
+    assert contents(plain.folder) == contents(tmp_path / "two")
 
 
 @pytest.mark.slow
-def test_processes_of_a_launcher_share_the_videos_out(videos, network, tmp_path):
-    one = analyze(videos, tmp_path / "one", model=network)
+def test_processes_of_a_launcher_share_the_videos_out(plain, videos, network, tmp_path):
     launch = [
         sys.executable,
         "-m",
@@ -162,8 +165,8 @@ def test_processes_of_a_launcher_share_the_videos_out(videos, network, tmp_path)
         launch, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     # a process with status 1, for the bad video, is what the launcher reports
-    assert f"{one.events} events in 3 of 4 videos" in done.stdout, done.stderr[-3000:]
-    assert contents(one.folder) == contents(tmp_path / "two")
+    assert f"{plain.events} events in 3 of 4 videos" in done.stdout, done.stderr[-3000:]
+    assert contents(plain.folder) == contents(tmp_path / "two")
 
 
 def test_the_command_says_what_failed_and_ends_with_1(videos, network, tmp_path, capsys):

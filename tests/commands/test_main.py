@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import pytest
 
-from mer_hf.commands import COMMANDS, INTERRUPTED, OF_A_RECIPE, main
+from mer_hf.commands import COMMANDS, CUT_OFF, INTERRUPTED, OF_A_RECIPE, main
 from mer_hf.errors import MerHfError
 
 
@@ -23,6 +23,16 @@ def test_help_and_version_answer_without_loading_anything():
         answers[option] = done.stdout
     assert answers["--version"].strip() == f"mer-hf {version('mer-hf')}"
     assert all(f"  {command} " in answers["--help"] for command in COMMANDS)
+
+
+@pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "list", "samm"]], ids=["while it prints", "at its end"])
+def test_where_nobody_reads_on_nothing_is_said(arguments):
+    program = "import sys; from mer_hf.commands import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == CUT_OFF
 
 
 def test_the_commands_are_those_of_the_project():

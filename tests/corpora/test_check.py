@@ -234,6 +234,14 @@ def test_the_corpora_are_listed_as_text_and_as_json(capsys):
     assert listed[4]["releases"][0]["classes"]["others"] == 99
 
 
+def test_one_corpus_alone_is_listed_by_its_name(capsys):
+    assert main(["corpora", "list", "samm"]) == 0
+    listed = capsys.readouterr().out
+    assert listed.startswith("samm: SAMM") and "casme" not in listed.lower()
+    assert main(["corpora", "list", "sam"]) == 2
+    assert "Did you mean 'samm'?" in capsys.readouterr().err
+
+
 def test_listing_needs_no_image_library():
     code = (
         "import sys; from mer_hf.commands import main\nassert main(['corpora']) == 0\n"

@@ -93,13 +93,14 @@ def test_nothing_to_draw_is_an_error(count, frames, size):
         draw_courses(count, frames, size, generator())
 
 
-def rendered_flows(subjects=8, fps=100.0):
+def rendered_flows(subjects=4, clips=2, fps=100.0):
     """Flow sequences of rendered clips through the front end, (N, 8, 2, 28, 28)."""
     processor = RcnVideoProcessor(
         connectivity="sequence", num_channels=2, num_frames=8, size=28, clip_problems="flag", face_problems="flag"
     )
-    clips = [render_clip(subject=90 + number, clip=0, fps=fps).frames for number in range(subjects)]
-    return torch.cat([processor(list(frames), fps=fps)["pixel_values_videos"] for frames in clips])
+    shown = [(90 + subject, clip) for subject in range(subjects) for clip in range(clips)]
+    frames = (render_clip(subject=subject, clip=clip, fps=fps).frames for subject, clip in shown)
+    return torch.cat([processor(list(each), fps=fps)["pixel_values_videos"] for each in frames])
 
 
 @pytest.mark.slow

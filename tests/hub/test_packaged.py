@@ -1,5 +1,6 @@
 """The model in the package: it answers without a name or a network, and knows motion that it has not been shown."""
 
+import functools
 import io
 import json
 import os
@@ -32,7 +33,9 @@ def classify():
     return pipeline(TASK, model=str(DEFAULT_MODEL), device="cpu", fps=100.0, return_action_units=True)
 
 
+@functools.lru_cache(maxsize=16)
 def clip_of(subject, shown):
+    """A rendered clip, not to be changed."""
     return render_clip(subject=subject, clip=subject, emotion_class=shown, fps=100.0)
 
 
@@ -163,7 +166,7 @@ def test_a_mirrored_clip_has_the_same_answer(classify):
 def test_it_recognises_rendered_clips_of_unseen_identities_and_the_units_that_move(classify):
     labels, predicted, moved, told = [], [], [], []
     units = classify.model.config.action_units
-    for subject in range(50, 70):
+    for subject in (*range(60, 70), *range(50, 60)):  # those that other tests have rendered come first
         for shown in CLASSES:
             clip = clip_of(subject, shown)
             best = classify(clip.frames)[0]

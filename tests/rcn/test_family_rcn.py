@@ -18,6 +18,7 @@ from mer_hf.rcn.modeling_rcn import (
 )
 from mer_hf.rcn.released_rcn import RELEASED
 from mer_hf.rcn.tuning_rcn import Dropout
+from tiny import checkpoint
 
 RCN = ("rcn", "rcn-w", "rcn-s", "rcn-a", "rcn-c", "rcn-f")
 
@@ -263,7 +264,7 @@ def test_gradient_checkpointing_of_an_attending_section_leaves_the_gradients_as_
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            model.activation_checkpointing_enable()
+            checkpoint(model)
         torch.manual_seed(0)  # of dropout
         model.zero_grad()
         model(pixels, labels=labels).loss.backward()

@@ -36,7 +36,7 @@ COMMANDS = {
 }
 OF_A_RECIPE = ("train", "prepare")
 """Commands whose options are those of a recipe, which has a parser of its own."""
-INTERRUPTED = 130
+INTERRUPTED, CUT_OFF = 130, 141
 
 
 class CommandError(MerHfError):
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 where a check found something; 2 with one line on stderr where the input was at fault;
-        130 with one line after Ctrl-C.
+        130 with one line after Ctrl-C; 141 where whoever read what is printed, `head` say, has seen enough.
     """
     if "_ARGCOMPLETE" in os.environ:  # a shell asks how the words so far can go on
         from mer_hf.commands.completion import complete
@@ -65,13 +65,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage())
         return 0 if argv else 2
     try:
-        return _run(argv[0], argv[1:])
+        status = _run(argv[0], argv[1:])
+        sys.stdout.flush()
+        return status
     except (MerHfError, OSError) as error:
+        if isinstance(error, BrokenPipeError) and _nobody_reads():
+            return CUT_OFF
         print(f"mer-hf: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("mer-hf: stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
         return INTERRUPTED
+
+
+def _nobody_reads() -> bool:
+    """Whether a line more breaks the pipe as well, and not only one to another process; what is left goes nowhere."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _usage() -> str:

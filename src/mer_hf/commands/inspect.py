@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="default", help="the model that looks (%(default)s)")
     parser.add_argument("--align", help="mesh, box or none (as the model)")
     parser.add_argument("--fps", type=float, help="frames per second, where the video says it wrong")
-    parser.add_argument("--apex", type=int, help="index of the apex frame, from 0 (spotted)")
+    parser.add_argument("--start", type=float, help="seconds from where the expression lasts (the beginning)")
+    parser.add_argument("--end", type=float, help="seconds until when it lasts (the end)")
+    parser.add_argument("--apex", type=int, help="index of the apex frame, from 0 at the start (spotted)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,8 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     align = {} if arguments.align is None else {"align": arguments.align}
     model, processor = open_model(arguments.model)
     processor = processor.with_options(face_problems="flag", **align)
-    seen = examine(sources[0], processor, arguments.apex, arguments.fps)
-    told = explain(sources[0], model, processor, arguments.apex, arguments.fps)
+    clip = (arguments.apex, arguments.fps, arguments.start, arguments.end)
+    seen = examine(sources[0], processor, *clip)
+    told = explain(sources[0], model, processor, *clip)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     name = model.config.name_and_version or Path(arguments.model).name
     draw(seen, told, arguments.out, title=f"{Path(str(arguments.video[0])).name}, {name}")

@@ -416,7 +416,8 @@ def _check(face: Face, frame: np.ndarray, index: int, clip: np.ndarray, problems
         problems.add(
             f"a face that has moved by {moved:.2f} eye distances",
             index,
-            f"all frames are cropped alike, so its eyes may move by {DRIFT:g}; cut the video to the expression",
+            f"all frames are cropped alike, so its eyes may move by {DRIFT:g}; cut the video to the expression (start, "
+            "end), or let mer-hf analyze find it in a longer one",
         )
 
 
