@@ -16,6 +16,7 @@ EASY = SequenceSettings(
     blinks=(0.0, 0.1),
     glances=(0.0, 0.1),
     head_speed=(0.02, 0.1),
+    flat=0.0,
     outliers=0.0,
 )
 UNITS = {(True, False): "4", (False, True): "12", (True, True): "9"}

@@ -101,11 +101,6 @@ def environment(**variables):
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **variables}
 
 
-def checkpoint(model, *kwargs):
-    """Gradient checkpointing on, by its name from transformers 5.23 on or by that of before."""
-    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)(*kwargs)
-
-
 # --- scores, a second time ---
 
 

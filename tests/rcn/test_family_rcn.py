@@ -18,7 +18,6 @@ from mer_hf.rcn.modeling_rcn import (
 )
 from mer_hf.rcn.released_rcn import RELEASED
 from mer_hf.rcn.tuning_rcn import Dropout
-from tiny import checkpoint
 
 RCN = ("rcn", "rcn-w", "rcn-s", "rcn-a", "rcn-c", "rcn-f")
 
@@ -264,7 +263,7 @@ def test_gradient_checkpointing_of_an_attending_section_leaves_the_gradients_as_
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            checkpoint(model)
+            model.activation_checkpointing_enable()
         torch.manual_seed(0)  # of dropout
         model.zero_grad()
         model(pixels, labels=labels).loss.backward()

@@ -19,7 +19,6 @@ from mer_hf.rcn.modeling_rcn import (
     grid_average_by_products,
     mirrored,
 )
-from tiny import checkpoint
 
 APPEARANCE = {"backbone_kwargs": {"width": 8}, "num_frames": 6, "image_size": [10, 8], "num_labels": 3}
 
@@ -276,7 +275,7 @@ def test_gradient_checkpointing_leaves_the_gradients_as_they_are(backbone):
     gradients = []
     for checkpointing in (False, True):
         if checkpointing:
-            checkpoint(model)
+            model.activation_checkpointing_enable()
         torch.manual_seed(0)
         model.zero_grad()
         model(pixels, labels=labels).loss.backward()
@@ -417,7 +416,7 @@ def test_a_stem_of_the_papers_has_no_published_weights():
 def test_hidden_states_are_those_of_stem_steps_and_sections_and_have_gradients(connectivity, checkpointing):
     model = RcnForVideoClassification(tiny(connectivity, section_pools=[2, 2], dropout=0.0)).train()
     if checkpointing:
-        checkpoint(model)
+        model.activation_checkpointing_enable()
     pixels = clips(model.config)
     out = model(pixels, output_hidden_states=True)
     steps = 1 if connectivity == "sequence" else 1 + model.config.recurrent_steps
@@ -499,7 +498,7 @@ def test_gradient_checkpointing_counts_each_batch_once(backbone, use_reentrant):
     kwargs = {"backbone_kwargs": None} if backbone == "resnet18" else {}
     model = RcnForVideoClassification(tiny(backbone=backbone, dropout=0.0, image_size=[64, 64], **kwargs)).train()
     twin = copy.deepcopy(model)
-    checkpoint(twin, {"use_reentrant": use_reentrant})
+    twin.activation_checkpointing_enable({"use_reentrant": use_reentrant})
     twin = copy.deepcopy(twin)  # as a moving average of the weights makes them
     for network in (model, twin):
         for seed in range(2):
@@ -514,7 +513,7 @@ def test_gradient_checkpointing_counts_each_batch_once(backbone, use_reentrant):
 def test_a_backbone_without_gradient_checkpointing_says_so():
     model = RcnModel(tiny(backbone="hrnet_w18_small", backbone_kwargs=None, image_size=[64, 64], hidden_size=8))
     with pytest.raises(MerHfError, match="'hrnet_w18_small' has no gradient checkpointing"):
-        checkpoint(model)
+        model.activation_checkpointing_enable()
     model.activation_checkpointing_disable()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mer_hf.drawn.sequences import SequenceSettings
+import recorded
 from mer_hf.rcn.configuration_spotting_rcn import RcnSpottingConfig
 from mer_hf.rcn.events_rcn import SpottedEvent
 from mer_hf.rcn.spotting_rcn import RcnForSpotting
@@ -23,17 +23,7 @@ from mer_hf.training.spotting import (
 TINY = RcnSpottingConfig(
     backbone_kwargs={"width": 8}, moment_size=8, hidden_size=12, offsets=[-4, -2, -1, 0, 1, 2, 4, 8]
 )
-EASY = SequenceSettings(
-    amplitude=(0.06, 0.08),
-    without=0.2,
-    speakers=0.0,
-    macro=0.0,
-    blinks=(0.0, 0.1),
-    glances=(0.0, 0.1),
-    head_speed=(0.02, 0.1),
-    flat=0.0,
-    outliers=0.0,
-)
+EASY = dataclasses.replace(recorded.EASY, without=0.2)
 
 
 def event(apex, score, length=0.5):

@@ -20,6 +20,8 @@ from mer_hf.rcn.pipeline_spotting_rcn import MicroExpressionSpottingPipeline
 FASTEST = 60.0  # frames a second; of faster recordings every n-th is watched
 LOWEST = 0.2  # score of what is kept, for the recall at other thresholds than the model's
 OTHERS = "others"
+FOUND = ["video", "onset", "apex", "offset", "type", "score", "predicted"]
+"""Columns of a table of finds."""
 
 
 class RecordingRow(TypedDict):
@@ -61,17 +63,23 @@ def watch_recordings(
 
 
 def found_in(recordings: Dataset, spot: MicroExpressionSpottingPipeline, progress: bool = False) -> pd.DataFrame:
-    """What is found in recordings, a row each: `video`, `onset`, `apex`, `offset`, `type`, `score`, `predicted`."""
+    """What is found in recordings, a row each with the columns `FOUND`."""
     found = []
     for row in cast(Iterator[RecordingRow], tqdm(recordings, desc="recordings", disable=not progress)):
         lowest = min(LOWEST, spot.model.config.threshold)
         for event in spot.stream(recording_frames(row), threshold=lowest):
             if event["kind"] != UNWATCHED:
-                times = {"onset": event["start"], "apex": event["apex"], "offset": event["end"]}
-                numbers = {name: row["numbers"][0] + round(seconds * row["fps"]) for name, seconds in times.items()}
-                said = {"type": event["kind"], "score": event["score"], "predicted": event["label"] or OTHERS}
-                found.append({"video": row["recording_id"], **numbers, **said})
-    return pd.DataFrame(found, columns=["video", "onset", "apex", "offset", "type", "score", "predicted"])
+                times = event["start"], event["apex"], event["end"]
+                found.append(find_of(row, times, event["kind"], event["score"], event["label"] or OTHERS))
+    return pd.DataFrame(found, columns=FOUND)
+
+
+def find_of(
+    row: RecordingRow, times: tuple[float, float, float], kind: str, score: float, predicted: str = OTHERS
+) -> dict[str, str | int | float]:
+    """A row of finds: onset, apex and offset, seconds from the first frame, as the numbers of the release."""
+    numbers = [row["numbers"][0] + round(seconds * row["fps"]) for seconds in times]
+    return dict(zip(FOUND, (row["recording_id"], *numbers, kind, score, predicted), strict=True))
 
 
 def beside_truth(found: pd.DataFrame, rows: Sequence[RecordingRow]) -> WatchedRecordings:
@@ -113,10 +121,12 @@ def recording_frames(row: RecordingRow) -> Iterator[tuple[np.ndarray, float]]:
 
 
 __all__ = [
+    "FOUND",
     "OTHERS",
     "RecordingRow",
     "WatchedRecordings",
     "beside_truth",
+    "find_of",
     "found_in",
     "recording_frames",
     "watch_recordings",

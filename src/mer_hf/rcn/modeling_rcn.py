@@ -396,7 +396,7 @@ def check_weights(model: nn.Module) -> None:
 
 def rehearse(model_class: type[RcnPreTrainedModel], config: RcnConfig) -> None:
     """Build a model without memory for its weights first, so that one that is too large is refused in time."""
-    if torch.empty(0).device.type != "meta":  # torch 2.6 names no default device that a `with` has set
+    if torch.get_default_device().type != "meta":
         with torch.device("meta"):
             model_class(config)
 

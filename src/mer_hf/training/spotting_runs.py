@@ -22,7 +22,7 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import TrainingArguments
 
-from mer_hf.analysis.recordings import LOWEST, OTHERS, WatchedRecordings, beside_truth, found_in
+from mer_hf.analysis.recordings import FOUND, LOWEST, WatchedRecordings, beside_truth, find_of, found_in
 from mer_hf.analysis.results import load_spotter
 from mer_hf.drawn.sequences import RATE
 from mer_hf.evaluation.recordings import RecordingScores, counts_by_subject, score_recordings
@@ -294,11 +294,8 @@ def watched_by(model: RcnForSpotting, recorded: Sequence[Recorded]) -> pd.DataFr
         said = model(padded).logits.float().sigmoid().cpu().numpy()
         for (row, span), outputs in zip(chunk, said, strict=True):
             for event in decode(span["seconds"].tolist(), outputs[: len(span)], LOWEST):
-                times = {"onset": event.onset, "apex": event.apex, "offset": event.offset}
-                numbers = {name: row["numbers"][0] + round(time * row["fps"]) for name, time in times.items()}
-                about = {"type": event.kind, "score": event.score, "predicted": OTHERS}
-                found.append({"video": row["recording_id"], **numbers, **about})
-    return pd.DataFrame(found, columns=["video", "onset", "apex", "offset", "type", "score", "predicted"])
+                found.append(find_of(row, (event.onset, event.apex, event.offset), event.kind, event.score))
+    return pd.DataFrame(found, columns=FOUND)
 
 
 def best_threshold(watched: WatchedRecordings, otherwise: float) -> float:
