@@ -89,7 +89,7 @@ for event in spot.stream("interview.mp4"):
 
 `table` has every number of the table of action units off, `all` has all of the shifts at once. Rendered videos go
 through detection, tracking and flow. Drawn and rendered faces are no people: expect less of it there, above all in
-lively speech. Every video is watched with the same threshold, so a quiet face gives no events, as it should.
+lively speech. Every video is watched with the same threshold, so in a quiet face there may well be no event.
 """
 
 
