@@ -435,55 +435,71 @@ def jitter_and_drawing(device: torch.device, rounds: int) -> None:
 def benchmark_spot(rounds: int) -> None:
     """A long video of a face, 640 x 480 at 30 frames a second, watched and named: seconds of work, latency, memory.
 
-    The video goes round, twice a minute forwards and back, so that it lasts as many minutes as there are rounds.
+    It goes there and back, and round and round in a process of its own, for as many minutes as there are rounds.
     """
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    imported = resident_megabytes()
     spot = pipeline("micro-expression-spotting")
     with tempfile.TemporaryDirectory() as folder:
-        path, seconds = Path(folder) / "long.mp4", 15.0
+        path, there = Path(folder) / "long.mp4", [frame for frame, _ in RenderedVideo(1, 15.0, 4, size=HEIGHT).frames()]
         with av.open(str(path), "w") as container:
             stream = container.add_stream("libx264", rate=30, options={"crf": "23"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-            for frame, _ in RenderedVideo(1, seconds, 4, size=HEIGHT).frames():
+            for frame in (*there, *there[-2:0:-1]):
                 frame = cv2.copyMakeBorder(frame, 0, 0, 80, 80, cv2.BORDER_REPLICATE)
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             container.mux(stream.encode())
+        seconds = 2 * (len(there) - 1) / 30
         spot(str(path))  # loads what is loaded once
         begun, clock = time.process_time(), time.perf_counter()
         events = spot(str(path))
         work, clock = time.process_time() - begun, time.perf_counter() - clock
-        print(f"real-time factor {work / seconds:.3f} of one core, {clock / seconds:.3f} elapsed; {len(events)} events")
-
-        frames = [frame for frame, _ in stream_video(path, grey=True)]
-        there_and_back = [*frames, *frames[-2:0:-1]]
-        now, late, resident = 0.0, [], {}
-
-        def camera() -> Iterator[tuple[np.ndarray, float]]:
-            nonlocal now
-            for index in range(rounds * 60 * 30):
-                now = index / 30
-                if index % (60 * 30) == 60 * 30 - 1:
-                    resident[index // (60 * 30) + 1] = resident_megabytes()
-                yield there_and_back[index % len(there_and_back)], now
-
-        for event in spot.stream(camera()):
-            if event["kind"] != "unwatched":
-                late.append(now - event["end"])
-        if late:
-            print(f"latency of {len(late)} events: median {statistics.median(late):.2f} s, at most {max(late):.2f} s")
-        kept = sum(frame.nbytes for frame in frames) / 1e6
         print(
-            f"resident after 1 min: {resident[1]:.0f} MB, after {rounds} min: {resident[rounds]:.0f} MB; of that "
-            f"{imported:.0f} MB were there after the imports, and {kept:.0f} MB are the frames that go round"
+            f"real-time factor {work / seconds:.3f} of one core, {clock / seconds:.3f} elapsed; {len(events)} events",
+            flush=True,
         )
+        subprocess.run([sys.executable, "-W", "ignore", "-c", GOES_ROUND, str(path), str(rounds)], check=True)
 
 
-def resident_megabytes() -> float:
-    """Memory of this process, as Linux counts it."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+GOES_ROUND = """
+import os, statistics, sys
+import cv2, torch
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+imported = {"torch alone": resident()}
+import mer_hf
+from transformers import pipeline
+from mer_hf.rcn.decoding_rcn import stream_video
+
+torch.set_num_threads(1)
+cv2.setNumThreads(1)
+path, minutes = sys.argv[1], int(sys.argv[2])
+spot = pipeline("micro-expression-spotting")
+imported["networks too"] = resident()
+now, late, after = 0.0, [], []
+
+def camera():
+    global now
+    count = 0
+    while count < 1800 * minutes:
+        for frame, _ in stream_video(path, grey=True):
+            now, count = count / 30, count + 1
+            if count % 1800 == 0:
+                after.append(resident())
+            yield frame, now
+
+for event in spot.stream(camera()):
+    if event["kind"] != "unwatched":
+        late.append(now - event["end"])
+if late:
+    print(f"latency of {len(late)} events: median {statistics.median(late):.2f} s, at most {max(late):.2f} s")
+parts = ", ".join(f"{part} {size:.0f}" for part, size in imported.items())
+print(f"resident after 1 min: {after[0]:.0f} MB, after {minutes} min: {after[-1]:.0f} MB; imports: {parts} MB")
+"""
+"""A process that does nothing but watch."""
 
 
 def main() -> None:
