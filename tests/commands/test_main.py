@@ -25,6 +25,21 @@ def test_help_and_version_answer_without_loading_anything():
     assert all(f"  {command} " in answers["--help"] for command in COMMANDS)
 
 
+def test_the_help_of_a_command_waits_for_no_network_library():
+    """But that of training and of scoring, whose options are those of transformers and of a recipe."""
+    program = (
+        "import contextlib, sys; from mer_hf.commands import COMMANDS, main\n"
+        "for name in COMMANDS:\n"
+        "    if name not in ('train', 'score'):\n"
+        "        with contextlib.suppress(SystemExit):\n"
+        "            main([name, '--help'])\n"
+        "        assert not {'torch', 'transformers'} & set(sys.modules), name"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("usage: mer-hf") == len(COMMANDS) - 2
+
+
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "list", "samm"]], ids=["while it prints", "at its end"])
 def test_where_nobody_reads_on_nothing_is_said(arguments):
     program = "import sys; from mer_hf.commands import main; sys.exit(main(sys.argv[1:]))"

@@ -93,7 +93,7 @@ def test_nothing_to_draw_is_an_error(count, frames, size):
         draw_courses(count, frames, size, generator())
 
 
-def rendered_flows(subjects=4, clips=2, fps=100.0):
+def rendered_flows(subjects=4, clips=2, fps=50.0):
     """Flow sequences of rendered clips through the front end, (N, 8, 2, 28, 28)."""
     processor = RcnVideoProcessor(
         connectivity="sequence", num_channels=2, num_frames=8, size=28, clip_problems="flag", face_problems="flag"

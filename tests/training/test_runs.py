@@ -1,5 +1,6 @@
 """Whole runs: nothing is learnt from the held-out side, one that was stopped goes on, processes share the folds."""
 
+import itertools
 import json
 import runpy
 import signal
@@ -672,51 +673,51 @@ def test_machines_without_a_common_disk_gather_what_they_found_and_a_killed_one_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("drawn", [False, True], ids=["clips", "drawn motion"])
-def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches(
-    flow_folder, tmp_path, drawn, monkeypatch
-):
+def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches(flow_folder, tmp_path, monkeypatch):
+    """On clips, and on drawn motion."""
     program = tmp_path / "one_model.py"
     program.write_text(
-        "import json, os, pathlib, runpy, sys\n"
-        "rank, folder = os.environ.get('RANK', 'alone'), pathlib.Path(sys.argv.pop(1))\n"
+        "import contextlib, json, os, pathlib, runpy, sys\n"
+        "rank, (folder, *recipes) = os.environ.get('RANK', 'alone'), map(pathlib.Path, sys.argv[1:])\n"
         "from mer_hf.training import runs\n"
         "def finish_tracking(trained, scores):\n"
         "    world = trained.trainer.args.world_size\n"
-        "    (folder / f'curve-{rank}.json').write_text(json.dumps([world, trained.curve]))\n"
+        "    (folder / f'{recipe.stem}-{rank}.json').write_text(json.dumps([world, trained.curve]))\n"
         "runs.finish_tracking = finish_tracking\n"
         "runs.score_drawn, runs.calibrate_units = lambda model: [], lambda model: None\n"
-        f"runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "for recipe in recipes:\n"
+        "    sys.argv[1:] = [str(recipe)]\n"
+        "    with contextlib.suppress(SystemExit):\n"
+        f"        runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
     )
     still = {"width": 4, "drop_rate": 0.0}  # each process drops other places
     options = {**OPTIONS, "protocol": "none", "num_train_epochs": 2, "bf16": False, "adam_epsilon": 1e-3}
     options |= {"model": {**OPTIONS["model"], "backbone_kwargs": still, "dropout": 0.0, "logit_adjustment": 0.5}}
-    options |= {"dataset": str(flow_folder), "per_device_train_batch_size": 8}
-    if drawn:
-        options |= {"dataset": "action-units", "drawn_fields": 20, "processor": {}}
-        options["model"].pop("logit_adjustment")
-    for batch in (8, 4):
-        given = {**options, "per_device_train_batch_size": batch, "output_dir": str(tmp_path / f"out-{batch}")}
-        (tmp_path / f"recipe-{batch}.yaml").write_text(json.dumps(given))
+    drawn = {**options, "dataset": "action-units", "drawn_fields": 20, "processor": {}}
+    drawn["model"] = {name: value for name, value in options["model"].items() if name != "logit_adjustment"}
+    kinds = {"clips": {**options, "dataset": str(flow_folder)}, "drawn": drawn}
+    for batch, (kind, given) in itertools.product((8, 4), kinds.items()):
+        given = {**given, "per_device_train_batch_size": batch, "output_dir": str(tmp_path / f"out-{kind}-{batch}")}
+        (tmp_path / f"{kind}-{batch}.yaml").write_text(json.dumps(given))
 
-    monkeypatch.setattr(sys, "argv", [str(program), str(tmp_path), str(tmp_path / "recipe-8.yaml")])
+    monkeypatch.setattr(
+        sys, "argv", [str(program), str(tmp_path), *(str(tmp_path / f"{kind}-8.yaml") for kind in kinds)]
+    )
     for name in ("finish_tracking", "score_drawn", "calibrate_units"):
         monkeypatch.setattr(runs, name, getattr(runs, name))  # the program's changes end with the test
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(program), run_name="__main__")
-    assert ended.value.code == 0
+    runpy.run_path(str(program), run_name="__main__")
 
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [*launcher, str(program), str(tmp_path), str(tmp_path / "recipe-4.yaml")]
+    command = [*launcher, str(program), str(tmp_path), *(str(tmp_path / f"{kind}-4.yaml") for kind in kinds)]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
-    states_of = [load_file(tmp_path / f"out-{batch}" / "model" / "model.safetensors") for batch in (8, 4)]
-    (world, curve), *others = (
-        json.loads((tmp_path / f"curve-{rank}.json").read_text()) for rank in ("alone", "0", "1")
-    )
-    assert (world, [each for each, _ in others]) == (1, [2, 2])
-    for _, other in others:
-        for one, two in zip(curve[:-1], other[:-1], strict=True):
-            assert two == pytest.approx(one, rel=1e-3)
-    for name, value in states_of[0].items():
-        torch.testing.assert_close(states_of[1][name], value, atol=2e-5, rtol=2e-4, msg=name)
+    for kind in kinds:
+        alone, together = (load_file(tmp_path / f"out-{kind}-{batch}/model/model.safetensors") for batch in (8, 4))
+        told = [tmp_path / f"{kind}-{name}.json" for name in ("8-alone", "4-0", "4-1")]
+        (world, curve), *others = (json.loads(path.read_text()) for path in told)
+        assert (world, [each for each, _ in others]) == (1, [2, 2])
+        for _, other in others:
+            for one, two in zip(curve[:-1], other[:-1], strict=True):
+                assert two == pytest.approx(one, rel=1e-3)
+        for name, value in alone.items():
+            torch.testing.assert_close(together[name], value, atol=2e-5, rtol=2e-4, msg=name)

@@ -1,7 +1,8 @@
 """The command line: `mer-hf COMMAND`, one file of this folder a command.
 
 A file holds what the command reads and prints, and calls one public function for the work. It is imported when its
-command is given, so that `mer-hf --help` answers at once.
+command is given, and what does the work is imported when it runs: `mer-hf --help` and `mer-hf COMMAND --help` answer at
+once.
 """
 
 import argparse

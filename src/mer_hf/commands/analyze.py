@@ -3,14 +3,13 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers.utils import logging
-
-from mer_hf.analysis.parts import LENGTH
-from mer_hf.analysis.results import DEFAULT, Analysis, analyze
-from mer_hf.analysis.watching import KINDS, Options
 from mer_hf.commands import CommandError
 from mer_hf.exports import FORMATS
+
+if TYPE_CHECKING:
+    from mer_hf.analysis.results import Analysis
 
 DESCRIPTION = """\
 Watch every face of every video, find its micro-expressions, and name them. A video is a file, an address, a pattern, a
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--end", type=float, help="seconds until which to watch (the end)")
     parser.add_argument("--segments", metavar="CSV", type=Path, help="file, start, end: only classify these")
     parser.add_argument("--faces", default="all", help="all, largest, or how many of the largest (%(default)s)")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="kinds of events, with commas (%(default)s)")
+    parser.add_argument("--kinds", default="micro,macro", help="kinds of events, with commas (%(default)s)")
     parser.add_argument("--min-score", type=float, help="least score of an event (the model's)")
     parser.add_argument("--fps", type=float, help="frames per second, where a video says it wrong")
     parser.add_argument("--export", default="", help=f"with commas: {', '.join(FORMATS)}")
@@ -41,16 +40,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="faces on the pages (of all videos but those in a folder named as a gated corpus)",
     )
-    parser.add_argument("--model", default=DEFAULT, help="folder or name of the model (the one in the package)")
+    parser.add_argument("--model", default="default", help="folder or name of the model (the one in the package)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0")
     parser.add_argument("--num-proc", type=int, default=1, help="number of processes, a video each (%(default)s)")
     parser.add_argument(
-        "--part-seconds", type=float, default=LENGTH, help="a video of twice as long is watched in parts (%(default)g)"
+        "--part-seconds", type=float, default=600.0, help="a video of twice as long is watched in parts (%(default)g)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch, and say what came out."""
+    from transformers.utils import logging
+
+    from mer_hf.analysis.results import analyze
+    from mer_hf.analysis.watching import Options
+
     logging.disable_progress_bar()
     options = Options(
         arguments.start,
@@ -88,7 +92,7 @@ def _faces(text: str) -> int | None:
     return int(text)
 
 
-def _say(analysis: Analysis) -> None:
+def _say(analysis: "Analysis") -> None:
     for video, problems in analysis.doubtful.items():
         for problem in problems:
             print(f"mer-hf: {video}: {problem}", file=sys.stderr)

@@ -3,11 +3,7 @@
 import argparse
 from pathlib import Path
 
-from transformers.utils import logging
-
 from mer_hf.commands import CommandError
-from mer_hf.hub.models import open_model
-from mer_hf.rcn.decoding_rcn import as_batch
 
 DESCRIPTION = """\
 Draw a clip on one page: the face and its landmarks on the onset frame, the aligned crop, the motion over time with
@@ -31,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the page, and say what is on it."""
+    from transformers.utils import logging
+
+    from mer_hf.hub.models import open_model
+    from mer_hf.rcn.decoding_rcn import as_batch
+
     try:
         from mer_hf.inspection import answer_line, draw, examine, explain
     except ModuleNotFoundError as error:

@@ -3,17 +3,13 @@
 import argparse
 import json
 import sys
-from typing import cast
-
-from transformers import pipeline
-from transformers.utils import logging
+from typing import TYPE_CHECKING, cast
 
 from mer_hf.commands import CommandError
 from mer_hf.errors import MerHfError
-from mer_hf.hub.connection import first_line
-from mer_hf.hub.models import model_folder
-from mer_hf.rcn.decoding_rcn import as_batch
-from mer_hf.rcn.pipeline_rcn import TASK, Answer
+
+if TYPE_CHECKING:
+    from mer_hf.rcn.pipeline_rcn import Answer
 
 DESCRIPTION = """\
 Print the labels of each video with their scores, the likeliest first. A video is a file or an http(s) address, cut to
@@ -37,6 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Classify one video after the other; those that cannot be read are named on stderr."""
     if arguments.top_k is not None and arguments.top_k < 1:
         raise CommandError(f"--top-k is {arguments.top_k}; it must be 1 or more")
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    from mer_hf.hub.connection import first_line
+    from mer_hf.hub.models import model_folder
+    from mer_hf.rcn.decoding_rcn import as_batch
+    from mer_hf.rcn.pipeline_rcn import TASK
+
     logging.disable_progress_bar()
     sources, _ = as_batch(arguments.videos)
     options = {name: getattr(arguments, name) for name in ("top_k", "align", "fps", "start", "end")}
@@ -58,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     return status
 
 
-def print_answer(name: str, answer: Answer, as_json: bool) -> None:
+def print_answer(name: str, answer: "Answer", as_json: bool) -> None:
     """Print what is said of a video, or what is wrong with it."""
     if isinstance(answer, MerHfError):
         print(f"mer-hf: {answer}", file=sys.stderr)

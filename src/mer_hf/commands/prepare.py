@@ -6,14 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from datasets import Dataset
-
 from mer_hf.commands import CommandError
-from mer_hf.corpora.recordings import load_recordings
-from mer_hf.training.clips import FROM_PICTURES, check_dataset, clips_of_recipe, prepare
-from mer_hf.training.plan import make_plan
-from mer_hf.training.recipe import parse_recipe
-from mer_hf.training.recordings import load_motion
 
 USAGE = """usage: mer-hf prepare [RECIPE.yaml] [--OPTION VALUE ...]
 
@@ -30,6 +23,14 @@ def run(argv: Sequence[str]) -> int:
     if not argv or argv[-1] in ("-h", "--help", "--help-all"):
         print(USAGE)
         return 0 if argv else 2
+    from datasets import Dataset
+
+    from mer_hf.corpora.recordings import load_recordings
+    from mer_hf.training.clips import FROM_PICTURES, check_dataset, clips_of_recipe, prepare
+    from mer_hf.training.plan import make_plan
+    from mer_hf.training.recipe import parse_recipe
+    from mer_hf.training.recordings import load_motion
+
     recipe, arguments = parse_recipe(argv)
     if recipe.is_spotting:
         recordings = load_recordings(recipe.dataset, recipe.data_dir, recipe.fps)

@@ -3,9 +3,6 @@
 import argparse
 from pathlib import Path
 
-from mer_hf.hub.folder import check_whole, pack
-from mer_hf.hub.push import push
-
 DESCRIPTION = """\
 Put a model on the Hub in one commit: weights, configurations, face models, the code that loads it anywhere, its card
 and its results. Nothing else of the folder goes: no frames, no predictions, no pickles. Log in first: `hf auth login`,
@@ -25,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Say what stays and why, and push the rest."""
+    from mer_hf.hub.folder import check_whole, pack
+    from mer_hf.hub.push import push
+
     parcel = pack(arguments.folder)
     if arguments.dry_run:
         for name in parcel.files:

@@ -3,13 +3,7 @@
 import argparse
 from pathlib import Path
 
-from transformers.utils import logging
-
-from mer_hf.analysis.recordings import watch_recordings
-from mer_hf.analysis.results import DEFAULT, load_spotter
 from mer_hf.corpora.recordings import RECORDINGS, load_recordings
-from mer_hf.evaluation.recordings import recording_score_lines, score_recordings
-from mer_hf.files import write_atomically, write_json
 
 DESCRIPTION = """\
 Watch every recording of a corpus, those in which nothing is coded too, and print F1 of micro- and macro-expressions and
@@ -23,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", metavar="NAME", help=f"{', '.join(RECORDINGS)}")
     parser.add_argument("--data-dir", required=True, help="folder of the copy")
     parser.add_argument("--fps", type=float, help="frames per second of the frames on disk, where thinned")
-    parser.add_argument("--model", default=DEFAULT, help="folder or name of the model (the one in the package)")
+    parser.add_argument("--model", default="default", help="folder or name of the model (the one in the package)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0")
     parser.add_argument("--threshold", type=float, help="least score of an event (the model's)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="where to write spotted.csv, truth.csv, results.json")
@@ -31,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch, score, print."""
+    from transformers.utils import logging
+
+    from mer_hf.analysis.recordings import watch_recordings
+    from mer_hf.analysis.results import load_spotter
+    from mer_hf.evaluation.recordings import recording_score_lines, score_recordings
+    from mer_hf.files import write_atomically, write_json
+
     logging.disable_progress_bar()
     recordings = load_recordings(arguments.corpus, arguments.data_dir, arguments.fps)
     spot = load_spotter(arguments.model, arguments.device)

@@ -9,17 +9,17 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import cv2
 import numpy as np
-from transformers.utils import logging
 
-from mer_hf.analysis.live import Live, open_source
-from mer_hf.analysis.results import DEFAULT, load_spotter
-from mer_hf.analysis.watching import UNWATCHED
 from mer_hf.commands import CommandError
-from mer_hf.rcn.pipeline_spotting_rcn import Moment
+
+if TYPE_CHECKING:
+    from mer_hf.analysis.live import Live
+    from mer_hf.rcn.pipeline_spotting_rcn import Moment
 
 DESCRIPTION = """\
 Print a line of JSON for each event as soon as it is confirmed, and for each span that could not be watched. No frame is
@@ -38,12 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--window", action="store_true", help="show camera, faces and events")
     parser.add_argument("--save-clips", metavar="DIR", type=Path, help="keep the face of each event as a video")
     parser.add_argument("--min-score", type=float, help="least score of an event (the model's)")
-    parser.add_argument("--model", default=DEFAULT, help="folder or name of the model (the one in the package)")
+    parser.add_argument("--model", default="default", help="folder or name of the model (the one in the package)")
     parser.add_argument("--device", help="where to compute, such as cpu or cuda:0")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Watch until the source ends, or Ctrl-C."""
+    from transformers.utils import logging
+
+    from mer_hf.analysis.live import Live, open_source
+    from mer_hf.analysis.results import load_spotter
+    from mer_hf.analysis.watching import UNWATCHED
+
     logging.disable_progress_bar()
     window = _Window() if arguments.window else None
     spot = load_spotter(arguments.model, arguments.device)
@@ -73,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(live: Live, late: list[float]) -> str:
+def _summary(live: "Live", late: list[float]) -> str:
     said = f"{live.taken} frames watched, {live.dropped} dropped, {len(late)} events"
     if not late:
         return said
@@ -108,7 +114,7 @@ class _Window:
         self.events: deque[tuple[float, str]] = deque(maxlen=4)
         self.now = 0.0
 
-    def see(self, moment: Moment) -> None:
+    def see(self, moment: "Moment") -> None:
         """Note where a face is."""
         self.places[moment.face] = (moment.seconds, moment.place)
 
@@ -117,7 +123,7 @@ class _Window:
         label = event["label"] or ""
         self.events.append((self.now, f"{event['start']:.1f} s  face {event['face']}  {event['kind']}  {label}"))
 
-    def shown(self, live: Live) -> Iterator[tuple[np.ndarray, float]]:
+    def shown(self, live: "Live") -> Iterator[tuple[np.ndarray, float]]:
         """The frames, each shown on its way."""
         for frame, seconds in live:
             self.now = seconds
