@@ -7,8 +7,12 @@ from importlib.metadata import version
 
 import pytest
 
-from mer_hf.commands import COMMANDS, CUT_OFF, INTERRUPTED, OF_A_RECIPE, main
+from mer_hf.analysis.parts import LENGTH
+from mer_hf.analysis.results import DEFAULT
+from mer_hf.analysis.watching import Options
+from mer_hf.commands import COMMANDS, CUT_OFF, INTERRUPTED, OF_A_RECIPE, _module_of, main, parser_of
 from mer_hf.errors import MerHfError
+from mer_hf.hub.export import FORMATS
 
 
 def test_help_and_version_answer_without_loading_anything():
@@ -38,6 +42,14 @@ def test_the_help_of_a_command_waits_for_no_network_library():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("usage: mer-hf") == len(COMMANDS) - 2
+
+
+def test_defaults_that_a_parser_has_without_what_does_the_work_are_those_of_the_work():
+    analyze, export = (parser_of(name, _module_of(name)) for name in ("analyze", "export"))
+    assert analyze.get_default("kinds") == ",".join(Options().kinds)
+    assert (analyze.get_default("part_seconds"), analyze.get_default("model")) == (LENGTH, DEFAULT)
+    (formats,) = (action.choices for action in export._actions if action.dest == "to")
+    assert tuple(formats) == tuple(FORMATS)
 
 
 @pytest.mark.parametrize("arguments", [["corpora"], ["corpora", "list", "samm"]], ids=["while it prints", "at its end"])
