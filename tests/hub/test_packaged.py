@@ -96,11 +96,11 @@ def test_the_sequence_model_names_what_rendered_faces_show_and_sees_no_apex():
 
 @pytest.mark.slow
 def test_it_scores_on_drawn_motion_what_its_results_say():
-    """As it was trained, and of what is shifted the first: all of it takes minutes."""
+    """The settings of its training: those that are shifted take minutes."""
     model = RcnForVideoClassification.from_pretrained(DEFAULT_MODEL).eval()
     told = json.loads((DEFAULT_MODEL / "results.json").read_text())["drawn_motion"]
     assert min(scored["uf1"] for scored in told.values()) >= 0.9
-    for name, scored in itertools.islice(score_drawn(model), 3):
+    for name, scored in itertools.islice(score_drawn(model), 2):
         assert scored["uf1"] == pytest.approx(told[name]["uf1"], abs=0.005), name
 
 

@@ -27,17 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw the page, and say what is on it."""
-    from transformers.utils import logging
-
-    from mer_hf.hub.models import open_model
-    from mer_hf.rcn.decoding_rcn import as_batch
-
     try:
         from mer_hf.inspection import answer_line, draw, examine, explain
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("matplotlib"):
             raise
         raise CommandError('the page is drawn with matplotlib: pip install "mer-hf[inspect]"') from error
+    from transformers.utils import logging
+
+    from mer_hf.hub.models import open_model
+    from mer_hf.rcn.decoding_rcn import as_batch
+
     logging.disable_progress_bar()
     sources, _ = as_batch(arguments.video)
     if len(sources) > 1:
