@@ -1,12 +1,14 @@
 import gc
 import http.server
 import io
+import os
 import re
 import socket
 import struct
 import threading
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import cv2
@@ -424,6 +426,22 @@ def test_a_video_is_turned_and_mirrored_as_its_matrix_says(tmp_path, name):
     )
     np.testing.assert_array_equal(frames[5], change(plain[5]))
     assert problems == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is counted as Linux does")
+def test_of_files_that_were_read_nothing_stays_in_memory(tmp_path):
+    """Also of those that Python does not count: one frame of each would be 120 MB here."""
+    path, pages = tmp_path / "large.mkv", []
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 2048, 1024, "yuvj420p"
+        for _ in range(2):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((1024, 2048, 3), np.uint8))))
+        container.mux(stream.encode())
+    for _ in range(50):
+        assert len(list(stream_video(path, grey=True))) == 2
+        pages.append(int(Path("/proc/self/statm").read_text().split()[1]))
+    assert (pages[-1] - pages[9]) * os.sysconf("SC_PAGE_SIZE") < 30e6
 
 
 @pytest.mark.parametrize(("ratio", "shape"), [(Fraction(4, 3), (48, 85)), (Fraction(3, 4), (64, 64)), (1, (48, 64))])

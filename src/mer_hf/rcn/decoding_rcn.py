@@ -28,6 +28,7 @@ import cv2
 import numpy as np
 import torch
 from av.container import InputContainer
+from av.sidedata.sidedata import SideDataContainer
 from av.stream import Disposition
 
 from .sources_rcn import (
@@ -500,7 +501,7 @@ def _decode(file: BinaryIO, wanted: _Wanted, log: _Log) -> Iterator[tuple[np.nda
                     seconds = previous + 1 / rate  # raw streams have no times, damaged ones go back
                 previous = seconds or 0.0
                 budget.check_size(frame.width, frame.height, name)
-                if frame.rotation != rotation:  # side_data keeps a frame until Python collects its garbage
+                if frame.rotation != rotation:
                     rotation, matrix = frame.rotation, _display_matrix(frame)
                 image = _shown(frame, pixel, matrix, wanted)
                 if shape is not None and image.shape != shape:
@@ -581,7 +582,9 @@ def _contradicts_checksums(packet: bytes) -> bool:
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """The matrix by which a frame asks to be shown, as of `as_shown`; None where it does not."""
-    data = frame.side_data.get("DISPLAYMATRIX")
+    # `frame.side_data` holds what holds the frame, and so keeps it for ever (PyAV 18.1)
+    # ty: ignore[too-many-positional-arguments] - PyAV declares no __init__
+    data = SideDataContainer(frame).get("DISPLAYMATRIX")
     if data is None:
         return None
     a, b, _, c, d, *_ = np.frombuffer(bytes(data), np.int32).tolist()
