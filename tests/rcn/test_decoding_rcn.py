@@ -430,7 +430,7 @@ def test_a_video_is_turned_and_mirrored_as_its_matrix_says(tmp_path, name):
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is counted as Linux does")
 def test_of_files_that_were_read_nothing_stays_in_memory(tmp_path):
-    """Also of those that Python does not count: one frame of each would be 120 MB here."""
+    """Also of those that Python does not count: a frame of each was 270 MB here."""
     path, pages = tmp_path / "large.mkv", []
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mjpeg", rate=25)

@@ -96,12 +96,13 @@ def test_odd_but_whole_videos_are_prepared_and_one_of_one_frame_is_refused(tmp_p
         encode(tmp_path / "palette.gif", face, "gif", "rgb8"),
         encode(tmp_path / "pictures.avi", face, "mjpeg", "yuvj444p"),
     ]
-    *results, _, _, _, _ = found = prepare_each([*videos, encode(tmp_path / "one.mp4", face[:1])], seconds=300)
+    found = prepare_each([*videos, encode(tmp_path / "one.mp4", face[:1])], seconds=300)
+    results, of_one_frame = found[:-4], found[-4:]
     assert {result for _, result in results} <= {"input", "VideoError"}
     cropped = [result for _, result in results[0::4]]
     flagged = [result for _, result in results[1::4]]
     assert cropped == flagged == ["input"] * len(videos)
-    assert {result for _, result in found[-4:]} == {"VideoError"}
+    assert {result for _, result in of_one_frame} == {"VideoError"}
 
 
 def test_damaged_videos_are_prepared_as_far_as_they_go_or_refused(tmp_path, face):

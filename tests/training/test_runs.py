@@ -677,7 +677,7 @@ def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches
     """On clips, and on drawn motion."""
     program = tmp_path / "one_model.py"
     program.write_text(
-        "import contextlib, json, os, pathlib, runpy, sys\n"
+        "import json, os, pathlib, runpy, sys\n"
         "rank, (folder, *recipes) = os.environ.get('RANK', 'alone'), map(pathlib.Path, sys.argv[1:])\n"
         "from mer_hf.training import runs\n"
         "def finish_tracking(trained, scores):\n"
@@ -687,8 +687,10 @@ def test_two_processes_train_one_model_as_one_process_does_with_the_same_batches
         "runs.score_drawn, runs.calibrate_units = lambda model: [], lambda model: None\n"
         "for recipe in recipes:\n"
         "    sys.argv[1:] = [str(recipe)]\n"
-        "    with contextlib.suppress(SystemExit):\n"
+        "    try:\n"
         f"        runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "    except SystemExit as ended:\n"
+        "        assert ended.code == 0, ended.code\n"
     )
     still = {"width": 4, "drop_rate": 0.0}  # each process drops other places
     options = {**OPTIONS, "protocol": "none", "num_train_epochs": 2, "bf16": False, "adam_epsilon": 1e-3}
