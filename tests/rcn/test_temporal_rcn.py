@@ -337,6 +337,25 @@ def test_operators_of_a_training_batch_need_no_float64_which_apple_s_gpus_lack(m
         assert make(torch.tensor([1, 2, 31, 77])).dtype == torch.float32
 
 
+class Launches(TorchDispatchMode):
+    """Counts what a device would be asked to compute: all but views of what there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not any(value.alias_info is not None for value in func._schema.returns)
+        return func(*args, **(kwargs or {}))
+
+
+def test_jitter_asks_a_device_for_little_however_many_kernels_are_drawn(monkeypatch):
+    monkeypatch.setattr(temporal_rcn, "_weights_inside", temporal_rcn._weights_everywhere)
+    with Launches() as launches:
+        TemporalJitter()(torch.randint(60, 101, (64,)), 30, torch.Generator().manual_seed(0), 100)
+    assert launches.count <= 70  # draws and checks on the CPU are counted too
+
+
 @pytest.mark.parametrize("num_frames", [1, 2, 30, 150])
 @pytest.mark.parametrize("length", [1, 2, 29, 200])
 def test_float32_costs_no_more_than_its_last_bits(length, num_frames):

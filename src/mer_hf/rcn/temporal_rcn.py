@@ -30,32 +30,22 @@ KERNELS = ("nearest", "bilinear", "bicubic", "box", "triangle", "cubic", "lanczo
 DROP_RATIOS = tuple(round(0.05 * step, 2) for step in range(12))
 """Shares of dropped frames of the authors' release, 0 to .55: with the eight kernels, 96 variants of a clip."""
 
-_SAME = {"nearest": "box", "bilinear": "triangle", "bicubic": "cubic"}
-_SHAPES = ("box", "triangle", "cubic", "lanczos2", "lanczos3")
-_SUPPORT = {"nearest": 0.5, "box": 0.5, "bilinear": 1.0, "triangle": 1.0, "bicubic": 2.0, "cubic": 2.0}
-_SUPPORT |= {"lanczos2": 2.0, "lanczos3": 3.0}
-
-
-def _cubic(x: Tensor) -> Tensor:
-    """The cubic convolution kernel of Keys (1981) with a = -1/2, as in MATLAB and Pillow."""
-    x = x.abs()
-    near = (1.5 * x - 2.5) * x * x + 1
-    far = ((-0.5 * x + 2.5) * x - 4) * x + 2
-    return torch.where(x < 1, near, torch.where(x < 2, far, 0.0))
-
-
-def _lanczos(x: Tensor, lobes: int) -> Tensor:
-    return torch.where(x.abs() < lobes, torch.sinc(x) * torch.sinc(x / lobes), 0.0)
-
-
-def _kernel_values(x: Tensor, kernel: str) -> Tensor:
-    if kernel == "box":
-        return ((x > -0.5) & (x <= 0.5)).to(x.dtype)
-    if kernel == "triangle":
-        return (1 - x.abs()).clamp(min=0)
-    if kernel == "cubic":
-        return _cubic(x)
-    return _lanczos(x, int(kernel[-1]))
+_BOX, _TRIANGLE = (0.0, 0.0, 0.0, 1.0), (0.0, 0.0, -1.0, 1.0)
+_CUBIC, _CUBIC_BEYOND = (1.5, -2.5, 0.0, 1.0), (-0.5, 2.5, -4.0, 2.0)  # Keys (1981) with a = -1/2, as in MATLAB, Pillow
+_NONE = (0.0, 0.0, 0.0, 0.0)
+_KERNELS = {
+    "nearest": (*_BOX, *_NONE, 0.5, 0.0, 0.0),
+    "bilinear": (*_TRIANGLE, *_NONE, 1.0, 0.0, 1.0),
+    "bicubic": (*_CUBIC, *_CUBIC_BEYOND, 2.0, 0.0, 1.0),
+    "box": (*_BOX, *_NONE, 0.5, 0.0, 1.0),
+    "triangle": (*_TRIANGLE, *_NONE, 1.0, 0.0, 1.0),
+    "cubic": (*_CUBIC, *_CUBIC_BEYOND, 2.0, 0.0, 1.0),
+    "lanczos2": (*_NONE, *_NONE, 2.0, 1.0, 1.0),
+    "lanczos3": (*_NONE, *_NONE, 3.0, 1.0, 1.0),
+}
+"""Coefficients of |x|^3, |x|^2, |x| and 1, where |x| is below 1 and where it is not; how far the kernel reaches;
+whether it is Lanczos', which is no polynomial; whether it is widened where a clip shrinks. It is a table, since a
+device computes every kernel at every place, and each of them by itself would be launches."""
 
 
 def _check_lengths(lengths: Tensor, num_frames: int, max_length: int | None) -> int:
@@ -127,42 +117,36 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
     # offsets from the centres in units of 1 / (2 T) frames: whole numbers
     centres = (2 * torch.arange(num_frames, device=keep.device) + 1) * counts[:, None]
     offsets = ((2 * keep.cumsum(1) - 1) * num_frames)[:, None] - centres[:, :, None]
+    kernel = to_device(torch.tensor([_KERNELS[kernel] for kernel in kernels]), keep.device)[:, None, None]
+    *_, reach, _, widened = kernel.unbind(-1)
+    places = offsets / (2 * torch.where(widened > 0, counts.clamp(min=num_frames)[:, None, None], num_frames))
+    inside = (places > -reach) & (places <= reach) & keep[:, None]
     # a resampled frame is made of a few frames around it: on a CPU, the kernels are asked about no other
-    weigh = _weights_inside if keep.device.type == "cpu" else _weights_everywhere
-    weights = weigh(offsets, counts.clamp(min=num_frames), num_frames, kernels, keep)
+    weights = (_weights_inside if keep.device.type == "cpu" else _weights_everywhere)(places, kernel, inside)
     return (weights / weights.sum(2, keepdim=True)).to(dtype)
 
 
-def _weights_inside(offsets: Tensor, widened: Tensor, num_frames: int, kernels: list[str], keep: Tensor) -> Tensor:
-    """Kernel values (B, T, S) of offsets, see `resize_operator`, looked up where a kernel reaches."""
-    scale, numbers, support = _reaches(widened, num_frames, kernels)
-    inside = (offsets.abs() <= (support * scale)[:, None, None]) & keep[:, None]
-    clips = inside.nonzero()[:, 0]
-    offsets = offsets[inside].float() / scale[clips]
-    values = torch.empty_like(offsets)
-    for number in numbers.unique().long().tolist():
-        chosen = numbers[clips] == number
-        values[chosen] = _kernel_values(offsets[chosen], _SHAPES[number])
+def _weights_inside(places: Tensor, kernel: Tensor, inside: Tensor) -> Tensor:
+    """Kernels (B, 1, 1, 11) at places (B, T, S), looked up where they reach."""
     weights = torch.zeros(inside.shape)
-    weights[inside] = values
+    weights[inside] = _kernel_values(places[inside], kernel[inside.nonzero()[:, 0], 0, 0])
     return weights
 
 
-def _weights_everywhere(offsets: Tensor, widened: Tensor, num_frames: int, kernels: list[str], keep: Tensor) -> Tensor:
+def _weights_everywhere(places: Tensor, kernel: Tensor, inside: Tensor) -> Tensor:
     """The same for devices that wait where the number of places is asked for, and have work to spare."""
-    scale, numbers, support = (part[:, None, None] for part in _reaches(widened, num_frames, kernels))
-    places, weights = offsets.float() / scale, torch.zeros(offsets.shape, device=offsets.device)
-    for number, shape in enumerate(_SHAPES):
-        weights = torch.where(numbers == number, _kernel_values(places, shape), weights)
-    return weights * ((offsets.abs() <= support * scale) & keep[:, None])
+    return _kernel_values(places, kernel) * inside
 
 
-def _reaches(widened: Tensor, num_frames: int, kernels: list[str]) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each clip (B,): units of offsets in a frame of its kernel, the kernel's shape, how far it reaches."""
-    shapes = [_SHAPES.index(_SAME.get(kernel, kernel)) for kernel in kernels]
-    numbers = [[shape, kernel == "nearest", _SUPPORT[kernel]] for shape, kernel in zip(shapes, kernels, strict=True)]
-    shape, nearest, support = to_device(torch.tensor(numbers), widened.device).T
-    return 2 * torch.where(nearest > 0, num_frames, widened), shape, support  # nearest is never widened
+def _kernel_values(x: Tensor, kernel: Tensor) -> Tensor:
+    """Kernels (..., 11), see `_KERNELS`, at places (...)."""
+    *powers, reach, lanczos, _ = kernel.unbind(-1)
+    distance = x.abs()
+    near, beyond = (
+        torch.addcmul(one, distance, torch.addcmul(first, distance, torch.addcmul(second, distance, third)))
+        for third, second, first, one in (powers[:4], powers[4:])
+    )
+    return torch.where(lanczos > 0, torch.sinc(x) * torch.sinc(x / reach), torch.where(distance < 1, near, beyond))
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
@@ -355,8 +339,7 @@ def apply_operator(operator: Tensor, clips: Tensor) -> Tensor:
     to 30 take 15 ms in place of 86.
     """
     kind, shape, clips = torch.result_type(operator, clips), clips.shape[2:], clips.flatten(2)
-    taps = operator != 0
-    if clips.device.type != "cpu" or 8 * taps.sum() > taps.numel():
+    if clips.device.type != "cpu" or 8 * (taps := operator != 0).sum() > taps.numel():
         return torch.bmm(operator.to(kind), clips.to(kind)).unflatten(2, shape)
     taps_of_rows = taps.sum(2)
     taps_of_clips = taps_of_rows.sum(1).tolist()
