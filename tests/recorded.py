@@ -16,8 +16,10 @@ EASY = SequenceSettings(
     blinks=(0.0, 0.1),
     glances=(0.0, 0.1),
     head_speed=(0.02, 0.1),
+    shifts=0.0,
     flat=0.0,
     outliers=0.0,
+    lost=0.0,
 )
 UNITS = {(True, False): "4", (False, True): "12", (True, True): "9"}
 

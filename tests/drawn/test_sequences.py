@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mer_hf.drawn.expression import ExpressionStatistics
 from mer_hf.drawn.sequences import (
     LOWER_SETS,
     LOWER_UNITS,
@@ -31,13 +32,16 @@ STILL = SequenceSettings(
     chewing=0.0,
     swallowing=0.0,
     head_speed=NOTHING,
+    shifts=0.0,
     noise=NOTHING,
     noise_of_motion=NOTHING,
     keyframe_shift=NOTHING,
     flat=0.0,
     outliers=0.0,
+    lost=0.0,
     without=0.0,
     stays=0.0,
+    expression=ExpressionStatistics(remainder=(0.0, 0.0)),
     frame_rates=(25.0, 25.0),
 )
 
@@ -115,6 +119,18 @@ def test_what_rises_falls_again():
     assert over.sum() > 8 and way.abs().max() < 1e-5 < drawn.motion[over].abs().max()
 
 
+def test_what_is_left_at_an_offset_goes_in_as_long_as_the_expression_took():
+    left = ExpressionStatistics(remainder=(0.2, 0.2))
+    drawn = draw(16, settings=dataclasses.replace(STILL, fall=(0.3, 0.5), most_micro=1, expression=left))
+    onset, _, offset = drawn.events[:, 0].unbind(1)
+    over = offset + (offset - onset)
+    whole = over < 11.5
+    times, moving = torch.arange(300) / RATE, drawn.motion.abs().amax((2, 3, 4)) > 1e-6
+    after = (times > offset[:, None] + 0.25) & (times < over[:, None])
+    assert whole.sum() > 8 and (moving | ~after)[whole].all() and after[whole].any(1).all()
+    assert not (moving & (times > over[:, None] + 0.25))[whole].any()
+
+
 def test_an_expression_moves_the_part_of_the_face_that_it_is_said_to_move():
     settings = dataclasses.replace(STILL, most_micro=1, upper_sets={(1, 2): 1.0}, lower_sets={(17,): 1.0})
     drawn = draw(24, settings=settings)
@@ -126,7 +142,7 @@ def test_an_expression_moves_the_part_of_the_face_that_it_is_said_to_move():
 
 
 def test_speech_moves_the_mouth_and_is_marked():
-    settings = dataclasses.replace(STILL, speakers=1.0, lively=0.0, without=1.0)
+    settings = dataclasses.replace(STILL, speakers=1.0, lively=0.0, accents=NOTHING, without=1.0)
     drawn = draw(16, settings=settings)
     speaks = drawn.targets[..., TARGETS.index("speech")] > 0
     energy = drawn.motion.square().sum(2)
@@ -178,6 +194,12 @@ def test_the_head_is_in_the_motion():
     assert drawn.motion.mean((3, 4)).abs().mean() > 0.003
 
 
+def test_a_head_that_is_put_elsewhere_is_fast_for_a_while():
+    drawn = draw(32, settings=dataclasses.replace(STILL, shifts=2.0, shift_reach=(0.3, 0.3001), without=1.0))
+    speed = drawn.motion.norm(dim=2).mean((2, 3))  # (B, T), over .2 s
+    assert 0.05 < (speed > 0.03).float().mean() < 0.5 and (speed < 1e-6).float().mean() > 0.3
+
+
 def test_every_unit_belongs_to_a_part():
     units = set(SequenceSettings().action_units)
     assert units == UPPER_UNITS | LOWER_UNITS
@@ -199,19 +221,45 @@ def test_nothing_to_draw_is_refused():
         draw(1, seconds=1.0)
 
 
-def test_only_lively_speakers_accent_with_their_brows():
-    """What moves above the eyes while nothing but a mouth speaks."""
-    settings = dataclasses.replace(STILL, speakers=1.0, without=1.0, lively=0.0)
+def test_calm_speakers_accent_with_their_brows_less_often_than_lively_ones_and_further():
+    """What moves above the eyes while they speak with a mouth that keeps still."""
+    settings = dataclasses.replace(STILL, speakers=1.0, without=1.0, speech_reach=NOTHING, visible=(0.5, 0.5))
+    settings = dataclasses.replace(settings, accents=(40.0, 0.0))
     above = PLACES[1, :, 0] < -0.1
-    calm, lively = (
-        draw(16, settings=one).motion[..., above, :].abs().amax((1, 2, 3, 4))
-        for one in (settings, dataclasses.replace(settings, lively=1.0))
+    mute, calm, lively = (
+        draw(48, settings=dataclasses.replace(settings, **other)).motion[..., above, :].abs().amax((1, 2, 3, 4))
+        for other in ({"lively": 0.0, "accents": NOTHING}, {"lively": 0.0}, {"lively": 1.0})
     )
-    assert calm.median() < 0.001 and lively.median() > 0.008
+    assert mute.max() < 1e-6 and lively.median() > 0.008
+    accented = calm > 0.001
+    assert 0.2 < accented.float().mean() < (lively > 0.001).float().mean()
+    assert calm[accented].min() > 0.2 * settings.quick_amplitude[0]
+
+
+def test_a_quick_expression_rises_as_a_micro_expression_and_goes_further_than_any():
+    settings = dataclasses.replace(STILL, without=1.0, macro=2.0, quick=1.0, visible=(0.5, 0.5))
+    drawn = draw(32, settings=settings)
+    going_on = drawn.targets[..., TARGETS.index("macro")] > 0
+    length = drawn.motion.norm(dim=2).amax((2, 3))  # (B, T), over .2 s
+    assert length[~going_on].median() < 1e-6  # but for what is left of one
+    fastest = torch.stack([length[index][going_on[index]].max() for index in range(32) if going_on[index].any()])
+    assert fastest.median() > 0.5 * settings.amplitude[1]
+    slow = draw(32, settings=dataclasses.replace(settings, quick=0.0)).motion.norm(dim=2).amax((1, 2, 3))
+    assert fastest.median() > 3 * slow[slow > 0].median()
+
+
+def test_where_flow_is_lost_it_finds_much_and_nothing_that_lasts():
+    drawn = draw(32, settings=dataclasses.replace(STILL, lost=2.0, lost_shift=(0.1, 0.0), without=1.0))
+    lost = drawn.motion.abs().amax((2, 3, 4)) > 0
+    assert 0.02 < lost.float().mean() < 0.3
+    both = lost[:, 1:] & lost[:, :-1]
+    before, after = drawn.motion[:, :-1][both], drawn.motion[:, 1:][both]
+    assert before.square().mean().sqrt() > 0.03
+    assert (before * after).mean().abs() < 0.1 * before.square().mean()
 
 
 def test_the_head_of_a_lively_speaker_moves_more_than_that_of_a_silent_one():
-    settings = dataclasses.replace(STILL, without=1.0, head_speed=(0.1, 0.1), speech_reach=NOTHING)
+    settings = dataclasses.replace(STILL, without=1.0, head_speed=(0.1, 0.1), speech_reach=NOTHING, accents=NOTHING)
     silent, lively = (
         draw(32, settings=one).motion.mean((3, 4)).norm(dim=2).mean()
         for one in (settings, dataclasses.replace(settings, speakers=1.0, lively=1.0))

@@ -78,11 +78,12 @@ class SequenceSettings:
             .0125 to .05, and about .56 of a displacement is left as that: .022 to .09. Some are fainter here.
         rise: from onset to apex, least and most (CAS(ME)2, SAMM-LV, CAS(ME)3: 99 % of .08 to .27).
         fall: from apex to offset, least and most; the median of CAS(ME)3 is .5, and one in twenty has more than 2.
-        stays: probability that a part of the displacement stays.
+        stays: probability that a part of the displacement stays; else what is left at the offset relaxes.
         on_blink: probability that a micro-expression begins on a blink or right after it (16 of 105).
         in_macro: probability that it begins inside a longer expression.
-        expression: how patterns of units differ, in place more than in a clip that is aligned as a whole; the times and
-            strengths of long video are those below.
+        expression: how patterns of units differ, in place more than in a clip that is aligned as a whole, how a
+            micro-expression eases, and what is left of it at its offset; the times and strengths of long video are
+            those below.
         face_shift, face_scale: of a face's features, as in `DrawingSettings`.
         blinks: a minute (Bentivoglio et al., 1997: 17 at rest, 26 in conversation, 4.5 reading).
         blink_reach: how far the flow of a lid goes over a whole blink.
@@ -93,14 +94,20 @@ class SequenceSettings:
         speech_rate: Hz, least and most (Chandrasekaran et al., 2009).
         speech_reach: displacement by a unit of a speaking mouth.
         lively: share of speakers who talk as on television, with a livelier mouth and head, and whose brows accent what
-            they say, `accents` times a minute (none in read speech, 67 a minute on television). Many accents are as
-            fast and as far as a micro-expression, so nobody could tell one of them: while these speak, there is none.
-        macro: mean number of longer expressions in a sequence; they rise in macro_rise (medians .40 and .47; those that
-            rise as fast as a micro-expression are nothing else to a network) and last macro_stay more, with amplitudes
-            of macro_amplitude, least and most.
+            they say, `accents` times a minute (none in read speech, 67 a minute on television). Most of these accents
+            are as fast and as far as a micro-expression, so nobody could tell one of them: while these speak, there is
+            none. Others accent a quarter as often, and go as far as quick_amplitude.
+        macro: mean number of longer expressions in a sequence (.4 to 1.7 in 12 s of three corpora); they rise in
+            macro_rise (medians .40 and .47) and last macro_stay more, with amplitudes of macro_amplitude, least and
+            most.
+        quick: share of these that rise in quick_rise, as fast as a micro-expression, but go further, quick_amplitude:
+            brows that are raised, a mouth that opens or is shut (.06 to .2 of residual motion in the unrehearsed video
+            that was looked at, where micro-expressions have .0125 to .05). One in four comes with a blink.
         chewing: share of sequences with a bout of chewing, at 1.57 Hz (.94 to 2.17).
         swallowing: mean number in a sequence.
         head_speed: eye distances a second, of a silent head (.02 to .04 still, .04 to .12 quiet).
+        shifts: mean number of times in a sequence that a head is put elsewhere, or leans in, by shift_reach, least and
+            most (in unrehearsed video a tenth of all moments have .1 to .3 over .2 s, and half less than .02).
         stir: by how much more the head of a calm and of a lively speaker moves (.06 to .15 and .16 to .7).
         visible: how much of a motion flow finds, least and most over the face. What is left of it with the head taken
             off is .37 to .72 of the displacement (tenth and ninetieth percentile; .27 to .68 planted in real video).
@@ -114,6 +121,8 @@ class SequenceSettings:
             finds in a frame there, flat_shift off, stays as long as the coder repeats the spot (in a still picture with
             noise, re-encoded, the largest residual motion is .016 in the median, and .05 at worst, in a few cells).
         outliers: mean number of moments in which flow goes astray somewhere, by outlier_shift.
+        lost: mean number of times that a face goes too fast for flow, or is covered: what is found then, lost_shift
+            off from pair to pair (.05 to .6 where a man in a car throws back his head), is no motion of skin.
     """
 
     action_units: Mapping[int, ActionUnit] = field(default_factory=lambda: UNITS_IN_LONG_VIDEO)
@@ -143,13 +152,18 @@ class SequenceSettings:
     speech_reach: tuple[float, float] = (0.022, 0.6)
     lively: float = 0.25
     accents: tuple[float, float] = (40.0, 0.5)
-    macro: float = 0.7
+    macro: float = 1.2
     macro_rise: tuple[float, float] = (0.4, 1.2)
     macro_stay: tuple[float, float] = (0.6, 0.9)
     macro_amplitude: tuple[float, float] = (0.025, 0.2)
+    quick: float = 0.5
+    quick_rise: tuple[float, float] = (0.08, 0.4)
+    quick_amplitude: tuple[float, float] = (0.09, 0.5)
     chewing: float = 0.05
     swallowing: float = 0.2
     head_speed: tuple[float, float] = (0.12, 0.8)
+    shifts: float = 0.5
+    shift_reach: tuple[float, float] = (0.05, 0.8)
     stir: tuple[float, float] = (0.2, 1.5)
     visible: tuple[float, float] = (0.15, 0.85)
     smoothing: tuple[float, float] = (0.03, 0.09)
@@ -161,6 +175,8 @@ class SequenceSettings:
     flat_shift: tuple[float, float] = (0.004, 0.9)
     outliers: float = 2.5
     outlier_shift: tuple[float, float] = (0.01, 0.7)
+    lost: float = 0.1
+    lost_shift: tuple[float, float] = (0.08, 0.8)
 
 
 def held_back_sequences() -> dict[str, SequenceSettings]:
@@ -171,7 +187,7 @@ def held_back_sequences() -> dict[str, SequenceSettings]:
     units, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
     shifts = {
         "noise": {"noise": (0.0014, 0.6), "keyframe_shift": (0.002, 0.9), "outliers": 5.0},
-        "around": {"head_speed": (0.18, 0.8), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 1.2},
+        "around": {"head_speed": (0.18, 0.8), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 2.0},
         "speech": {"speakers": 0.7, "speech_reach": (0.03, 0.6)},
         "table": {"action_units": units},
     }
@@ -226,7 +242,7 @@ def draw_sequences(
     clock = _draw_clock(draws, seconds, settings)
     speech = _draw_speech(draws, face, clock, settings)
     blinks = _draw_blinks(draws, face, clock, speech, settings)
-    macro = _draw_macro(draws, face, clock, settings)
+    macro = _draw_macro(draws, face, clock, blinks, settings)
     micro = _draw_micro(draws, face, clock, speech, blinks, macro, settings)
     movers = [micro.mover, macro.mover, *blinks.movers, *speech.movers]
     movers += [_draw_glances(draws, face, clock, settings), _draw_eating(draws, face, clock, settings)]
@@ -310,15 +326,18 @@ def _set_table(sets: Mapping[tuple[int, ...], float] | tuple[tuple[int, ...], ..
 # --- displacement over time ---
 
 
-def _pulse(both: Tensor, onset: Tensor, rise: Tensor, stay: Tensor, fall: Tensor, left: Tensor) -> Tensor:
-    """What happens once, (B, E) each -> its displacement over each pair, (B, T, E): it rises, stays, falls to `left`.
-
-    The earlier frames' is taken off the later ones'.
-    """
+def _level(both: Tensor, onset: Tensor, rise: Tensor, stay: Tensor, fall: Tensor, left: Tensor) -> Tensor:
+    """What happens once, (B, E) each -> how far it has gone at both frames, (2, B, T, E): it rises, stays, falls to
+    `left`."""
     since = both[..., None] - onset[:, None]
     down = 1 - (1 - left[:, None]) * ease((since - (rise + stay)[:, None]) / fall[:, None])
-    level = ease(since / rise[:, None]) * down
-    return level[0] - level[1]
+    return ease(since / rise[:, None]) * down
+
+
+def _pulse(both: Tensor, onset: Tensor, rise: Tensor, stay: Tensor, fall: Tensor, left: Tensor) -> Tensor:
+    """The displacement by what happens once over each pair, (B, T, E): the later frames' less the earlier ones'."""
+    later, earlier = _level(both, onset, rise, stay, fall, left)
+    return later - earlier
 
 
 def _waves(both: Tensor, frequency: Tensor, phase: Tensor) -> Tensor:
@@ -372,10 +391,11 @@ def _draw_speech(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSet
     mouth = _Mover(level[0] - level[1], _unit_patterns(draws, face, sets, settings, even=True))
 
     most = 16
-    rate = draws.heavy(settings.accents, 1) * lively / 60 * length
+    rate = draws.heavy(settings.accents, 1) * torch.where(lively, 1.0, 0.25) / 60 * length
     accents = torch.arange(most, device=draws.device) < rate
     onset = start + length * draws.uniform(0, 1, most)
-    reach = draws.log_uniform(0.008, 0.06, most) * accents
+    faint, plain = draws.log_uniform(0.008, 0.06, most), draws.log_uniform(*settings.quick_amplitude, most)
+    reach = faint.where(lively & draws.chance(0.7, most), plain) * accents
     pulse = _pulse(
         clock.both,
         onset,
@@ -438,15 +458,21 @@ class _Macro(NamedTuple):
     going_on: Tensor
 
 
-def _draw_macro(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Macro:
+def _draw_macro(draws: Draws, face: _Face, clock: _Clock, blinks: _Blinks, settings: SequenceSettings) -> _Macro:
     most = 4
     there = draws.first(settings.macro, most)
-    onset = draws.uniform(-2.0, clock.seconds, most)
-    rise, stay = draws.uniform(*settings.macro_rise, most), draws.heavy(settings.macro_stay, most)
-    fall = draws.uniform(0.35, 2.0, most)
+    onset, quick = draws.uniform(-2.0, clock.seconds, most), draws.chance(settings.quick, most)
+    blink = blinks.onset[:, :most] + draws.uniform(-0.2, 0.3, most)
+    onset = blink.where(quick & draws.chance(0.25, most) & blink.isfinite(), onset)
+    rise = draws.uniform(*settings.quick_rise, most).where(quick, draws.uniform(*settings.macro_rise, most))
+    stay = draws.heavy(settings.macro_stay, most) * draws.uniform(0, 1, most).where(quick, 1.0)
+    fall = draws.uniform(0.35, 2.0, most) * draws.uniform(0.25, 1, most).where(quick, 1.0)
     left = draws.chance(0.2, most) * draws.uniform(0, 0.6, most)
-    reach = draws.log_uniform(*settings.macro_amplitude, most) * there
+    slow, far = (draws.log_uniform(*reach, most) for reach in (settings.macro_amplitude, settings.quick_amplitude))
+    reach = far.where(quick, slow) * there
     sets = _draw_sets(draws, draws.chance(0.4, most), settings)
+    mouths = _set_table(MOUTH, list(settings.action_units)).to(draws.device)[draws.choice([1.0] * len(MOUTH), most)]
+    sets = mouths.where((quick & draws.chance(0.5, most))[..., None], sets)
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
     onset = onset.masked_fill(~there, math.inf)
     offset = onset + rise + stay + fall
@@ -486,7 +512,8 @@ def _draw_micro(
     there = (torch.arange(most, device=draws.device) < number) & ~draws.chance(settings.without, 1)
     rise, fall = draws.uniform(*settings.rise, most), draws.log_uniform(*settings.fall, most)
     stay = draws.chance(0.3, most) * draws.uniform(0, 0.4, most)
-    left = draws.chance(settings.stays, most) * draws.uniform(0, 0.8, most)
+    stays = draws.chance(settings.stays, most)
+    left = draws.uniform(0, 0.8, most).where(stays, draws.uniform(*settings.expression.remainder, most))
     # one in each part of the sequence, now and then where a blink or a longer expression is
     slot = clock.seconds / most
     onset = slot * torch.arange(most, device=draws.device) + draws.uniform(0.3, max(slot - 1.2, 0.4), most)
@@ -500,8 +527,13 @@ def _draw_micro(
     there &= ~(spoken & speech.lively)  # nobody tells it from an accent
     sets = _draw_sets(draws, draws.chance(0.4, most) | spoken, settings)  # nobody sees a dimple in speech
     reach = draws.log_uniform(*settings.amplitude, most) * there
-    pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
-    events = torch.stack([onset, onset + rise, onset + rise + stay + fall], 2)
+    exponent, length = draws.uniform(*settings.expression.time_exponent, most), rise + stay + fall
+    level = _level(clock.both, onset, rise, stay, fall, torch.zeros_like(left)) ** exponent[:, None]
+    relaxed = ease((clock.both[..., None] - (onset + length)[:, None]) / length[:, None]) * ~stays[:, None]
+    passed = clock.both[..., None] > (onset + rise)[:, None]
+    level = torch.where(passed, left[:, None] * (1 - relaxed) + (1 - left[:, None]) * level, level)
+    pulse = (level[0] - level[1]) * reach[:, None]
+    events = torch.stack([onset, onset + rise, onset + length], 2)
     units = torch.tensor([*settings.action_units, 0], device=draws.device)[sets]
     parts = torch.stack(
         [
@@ -576,7 +608,16 @@ def _draw_head(draws: Draws, face: _Face, clock: _Clock, speech: _Speech, settin
     )
     reach = draws.heavy((0.75, 0.6), 4, 6) * speed * draws.sign(4, 6) * draws.first(1.5, 4)[..., None]
     shares = torch.cat([draws.uniform(0.2, 1, 4), draws.uniform(0.0, 0.7, 2)], 1)
-    displaced = (level[0] - level[1] + nods @ reach) * shares[:, None]
+    put = _pulse(
+        clock.both,
+        draws.uniform(-0.5, clock.seconds, 3),
+        draws.uniform(0.25, 1.2, 3),
+        draws.uniform(0, 1.5, 3),
+        draws.uniform(0.25, 1.2, 3),
+        draws.chance(0.7, 3).float(),
+    )
+    far = draws.log_uniform(*settings.shift_reach, 3, 6) * draws.sign(3, 6) * draws.first(settings.shifts, 3)[..., None]
+    displaced = (level[0] - level[1] + nods @ reach + put @ far) * shares[:, None]
     y = (face.down[:, :, None] - 0.42).expand(-1, -1, face.across.shape[1])
     x = face.across[:, None, :].expand_as(y)
     nose = torch.exp(-((x / 0.16).square() + ((y - 0.12) / 0.22).square()) / 2)
@@ -606,7 +647,7 @@ def _measured(
     head = _draw_head(draws, face, clock, speech, settings)
     movers = [_Mover(level, contour * seen[:, None] * pattern) for level, pattern in skin]
     movers += [head._replace(pattern=contour * head.pattern)]
-    movers += [draw(draws, face, clock, settings) for draw in (_draw_pumping, _draw_flat, _draw_astray)]
+    movers += [draw(draws, face, clock, settings) for draw in (_draw_pumping, _draw_flat, _draw_astray, _draw_lost)]
     level, pattern = torch.cat([mover.level for mover in movers], 2), torch.cat([mover.pattern for mover in movers], 1)
     motion = (level @ pattern.flatten(2)).unflatten(2, pattern.shape[2:])
     modes = head.pattern.flatten(2)
@@ -685,6 +726,15 @@ def _draw_astray(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSet
     size = draws.uniform(0.05, 0.2, most), draws.uniform(0.05, 0.2, most)
     bumps = Bumps(*(part[:, :, None] for part in (*place, angle.cos(), angle.sin(), *size)))
     return _Mover(level, _pattern(face, bumps))
+
+
+def _draw_lost(draws: Draws, face: _Face, clock: _Clock, settings: SequenceSettings) -> _Mover:
+    """Times at which flow finds nothing that is there."""
+    most, patterns = 2, 6
+    start, length = draws.uniform(-0.2, clock.seconds, most), draws.log_uniform(0.1, 1.0, most)
+    during = _during(clock.times, start, (start + length).where(draws.first(settings.lost, most), start - 1))
+    level = draws.normal(1, clock.times.shape[1], patterns) * draws.heavy(settings.lost_shift, 1, 1)
+    return _Mover(level * during[..., None], _smooth(draws, face, (7, 6), patterns, 2) / math.sqrt(patterns))
 
 
 # --- what is true ---
