@@ -69,6 +69,19 @@ def test_norms_keep_their_statistics_after_the_warm_up():
     assert torch.equal(seen[3], seen[5])
 
 
+def test_weights_are_the_mean_of_those_of_the_steps_late_ones_counting_most():
+    torch.manual_seed(0)
+    model, seen = RcnForSpotting(TINY), []
+    recipe = SpottingRecipe(steps=20, batch_size=2, seconds=4.0, pieces=1)
+    train_spotter(model, recipe, EASY, report=lambda *_: seen.append([w.detach().clone() for w in model.parameters()]))
+    mean = seen[0]
+    for weights in seen[1:]:
+        mean = [0.5 * before + 0.5 * now for before, now in zip(mean, weights, strict=True)]  # 1 - 1 / (.1 x 20)
+    for weight, expected in zip(model.parameters(), mean, strict=True):
+        torch.testing.assert_close(weight.detach(), expected)
+    assert not torch.equal(seen[-1][0], mean[0])
+
+
 @pytest.mark.slow
 def test_a_small_network_learns_to_find_plain_expressions():
     model, losses = trained(300)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mer_hf.drawn.sequences import RATE, DrawnSequences, SequenceSettings, draw_sequences
 from mer_hf.metrics import spotting_scores
@@ -30,7 +31,7 @@ class SpottingRecipe:
         seconds: of a sequence.
         pieces: into which a sequence is cut, so that as many more are taken side by side and the recurrence, the
             slowest part, takes as many steps fewer.
-        learning_rate: at its height; it is there after `warm_up` steps, and falls to 0 over the last third.
+        learning_rate: at its height; it is there after `warm_up` steps, and falls to `LEAST` of it over the last third.
         weight_decay: of the weights.
         warm_up: steps, after which batch normalisation keeps its statistics as well: over hundreds of recurrent steps,
             those of a batch and those that are kept lead to different states, so most of the training has to have those
@@ -46,6 +47,12 @@ class SpottingRecipe:
     weight_decay: float = 0.02
     warm_up: int = 60
     seed: int = 0
+
+
+LEAST = 0.25
+"""Of the learning rate, at the end."""
+AVERAGED = 0.1
+"""Of the steps: over about so many the weights are averaged, those of late counting most."""
 
 
 def drawn_input(drawn: DrawnSequences) -> Tensor:
@@ -81,9 +88,10 @@ def train_spotter(
     optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
 
     def rate(step: int) -> float:
-        return min((step + 1) / recipe.warm_up, 1.0, 3 * (recipe.steps - step) / recipe.steps)
+        return min((step + 1) / recipe.warm_up, 1.0, max(LEAST, 3 * (recipe.steps - step) / recipe.steps))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(max(0.0, 1 - 1 / (AVERAGED * recipe.steps))))
     losses = []
     model.train()
     for step, (inputs, targets) in enumerate(batches or drawn_batches(recipe, settings, device)):
@@ -97,9 +105,13 @@ def train_spotter(
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
+        averaged.update_parameters(model)
         losses.append(loss.item())
         if report is not None:
             report(step, losses[-1])
+    with torch.no_grad():
+        for weight, mean in zip(model.parameters(), averaged.module.parameters(), strict=True):
+            weight.copy_(mean)
     model.eval()
     return losses
 
