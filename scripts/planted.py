@@ -137,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", nargs="+")
     parser.add_argument("--units", choices=("all", "brows"), default="all", help="what is planted (default: all)")
-    parser.add_argument("--copies", type=int, default=8, help="copies of each video (default: 8)")
+    parser.add_argument("--copies", type=int, default=8, help="copies of each video, 0 for none (default: 8)")
     parser.add_argument("--model", help="of the task micro-expression-spotting (default: the one in the package)")
     parser.add_argument("--threshold", type=float, help="least score of an event (default: the model's)")
     parser.add_argument("--seed", type=int, default=0)
@@ -195,7 +195,8 @@ def main() -> None:
         f"untouched: {false} in {minutes:.2f} min, {false / minutes:.2f} a minute "
         f"(95 %: {low / minutes:.2f} to {high / minutes:.2f})"
     )
-    print(f"beside the planted: {extra} in {watched:.2f} min, {extra / watched:.2f} a minute")
+    if watched:
+        print(f"beside the planted: {extra} in {watched:.2f} min, {extra / watched:.2f} a minute")
 
 
 if __name__ == "__main__":
