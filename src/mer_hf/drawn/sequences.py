@@ -471,7 +471,7 @@ def _draw_macro(draws: Draws, face: _Face, clock: _Clock, blinks: _Blinks, setti
     slow, far = (draws.log_uniform(*reach, most) for reach in (settings.macro_amplitude, settings.quick_amplitude))
     reach = far.where(quick, slow) * there
     sets = _draw_sets(draws, draws.chance(0.4, most), settings)
-    mouths = _set_table(MOUTH, list(settings.action_units)).to(draws.device)[draws.choice([1.0] * len(MOUTH), most)]
+    mouths = _choose_sets(draws, dict.fromkeys(MOUTH, 1.0), most, settings)
     sets = mouths.where((quick & draws.chance(0.5, most))[..., None], sets)
     pulse = _pulse(clock.both, onset, rise, stay, fall, left) * reach[:, None]
     onset = onset.masked_fill(~there, math.inf)
@@ -482,12 +482,16 @@ def _draw_macro(draws: Draws, face: _Face, clock: _Clock, blinks: _Blinks, setti
 
 def _draw_sets(draws: Draws, upper: Tensor, settings: SequenceSettings) -> Tensor:
     """A set of units (B, E, 3) for each place of (B, E), of the upper or of the lower face."""
-    units, most = list(settings.action_units), upper.shape[1]
     above, below = (
-        _set_table(sets, units).to(draws.device)[draws.choice(list(sets.values()), most)]
-        for sets in (settings.upper_sets, settings.lower_sets)
+        _choose_sets(draws, sets, upper.shape[1], settings) for sets in (settings.upper_sets, settings.lower_sets)
     )
     return torch.where(upper[..., None], above, below)
+
+
+def _choose_sets(draws: Draws, sets: Mapping[tuple[int, ...], float], most: int, settings: SequenceSettings) -> Tensor:
+    """Sets of units (B, most, 3), each as often as its share."""
+    table = _set_table(sets, list(settings.action_units)).to(draws.device)
+    return table[draws.choice(list(sets.values()), most)]
 
 
 class _Micro(NamedTuple):
@@ -598,24 +602,16 @@ def _draw_head(draws: Draws, face: _Face, clock: _Clock, speech: _Speech, settin
     speed = draws.heavy(settings.head_speed, 1, 1) * speech.stir[..., None]
     amplitude = speed * draws.normal(1, WAVES, 6) / (2 * math.pi * frequency[..., None]) / math.sqrt(WAVES)
     level = _waves(clock.both, frequency, draws.uniform(0, 1, WAVES)) @ amplitude
-    nods = _pulse(
-        clock.both,
-        draws.uniform(-0.5, clock.seconds, 4),
-        draws.uniform(0.2, 1.0, 4),
-        draws.uniform(0, 0.8, 4),
-        draws.uniform(0.2, 1.0, 4),
-        draws.chance(0.5, 4).float(),
-    )
+
+    def pulses(most: int, takes: tuple[float, float], stays: float, for_good: float) -> Tensor:
+        onset, there, stay = (draws.uniform(*span, most) for span in ((-0.5, clock.seconds), takes, (0, stays)))
+        back, left = draws.uniform(*takes, most), draws.chance(for_good, most).float()
+        return _pulse(clock.both, onset, there, stay, back, left)
+
+    nods = pulses(4, (0.2, 1.0), 0.8, 0.5)
     reach = draws.heavy((0.75, 0.6), 4, 6) * speed * draws.sign(4, 6) * draws.first(1.5, 4)[..., None]
     shares = torch.cat([draws.uniform(0.2, 1, 4), draws.uniform(0.0, 0.7, 2)], 1)
-    put = _pulse(
-        clock.both,
-        draws.uniform(-0.5, clock.seconds, 3),
-        draws.uniform(0.25, 1.2, 3),
-        draws.uniform(0, 1.5, 3),
-        draws.uniform(0.25, 1.2, 3),
-        draws.chance(0.7, 3).float(),
-    )
+    put = pulses(3, (0.25, 1.2), 1.5, 0.7)
     far = draws.log_uniform(*settings.shift_reach, 3, 6) * draws.sign(3, 6) * draws.first(settings.shifts, 3)[..., None]
     displaced = (level[0] - level[1] + nods @ reach + put @ far) * shares[:, None]
     y = (face.down[:, :, None] - 0.42).expand(-1, -1, face.across.shape[1])

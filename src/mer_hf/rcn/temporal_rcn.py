@@ -128,8 +128,8 @@ def resize_operator(keep: Tensor, num_frames: int, kernels: list[str], dtype: to
 
 def _weights_inside(places: Tensor, kernel: Tensor, inside: Tensor) -> Tensor:
     """Kernels (B, 1, 1, 11) at places (B, T, S), looked up where they reach."""
-    weights = torch.zeros(inside.shape)
-    weights[inside] = _kernel_values(places[inside], kernel[inside.nonzero()[:, 0], 0, 0])
+    weights, where = torch.zeros(inside.shape), inside.nonzero(as_tuple=True)
+    weights[where] = _kernel_values(places[where], kernel[where[0], 0, 0])
     return weights
 
 
