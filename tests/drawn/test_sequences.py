@@ -159,15 +159,20 @@ def test_blinks_move_the_lids_most_and_are_marked():
     assert PLACES[1, energy[shut].mean(0).argmax(), 0].abs() < 0.2
 
 
-def test_noise_shows_once_and_inverted_a_fifth_of_a_second_later():
-    drawn = draw(4, settings=dataclasses.replace(STILL, noise=(0.002, 0.0), without=1.0))
-    noise = drawn.motion - drawn.motion.mean(1, keepdim=True)
+@pytest.mark.parametrize("renewed", [1.0, 0.3, 0.03])
+def test_noise_shows_once_and_inverted_a_fifth_of_a_second_later_and_fades_as_fast_as_it_is_renewed(renewed):
+    settings = dataclasses.replace(STILL, noise=(0.002, 0.0), noise_renewed=(renewed, renewed), without=1.0)
+    noise = draw(16, settings=settings).motion
+    stays = 1 - renewed
 
-    def correlation(lag):
-        return ((noise[:, lag:] * noise[:, : 300 - lag]).mean() / noise.square().mean()).item()
+    def between(lag):  # of two frames
+        return stays ** abs(lag)
 
-    assert correlation(5) == pytest.approx(-0.5, abs=0.05)
-    assert all(abs(correlation(lag)) < 0.05 for lag in (1, 2, 3, 4, 6))
+    for lag in range(8):
+        correlation = (noise[:, lag:] * noise[:, : 300 - lag]).mean() / noise.square().mean()
+        expected = (2 * between(lag) - between(lag - 5) - between(lag + 5)) / (2 - 2 * between(5))
+        assert correlation == pytest.approx(expected, abs=0.06)
+    assert noise.square().mean().sqrt() == pytest.approx(0.002, rel=0.2), "however fast it is renewed"
 
 
 def test_what_a_coder_repeats_in_plain_skin_comes_and_goes_in_a_few_cells():

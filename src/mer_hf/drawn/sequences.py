@@ -75,7 +75,7 @@ class SequenceSettings:
         without: share of sequences that hold no micro-expression.
         most_micro: micro-expressions in a sequence of the others, from 1.
         amplitude: largest displacement by a micro-expression, least and most. Where measured on residual motion it is
-            .0125 to .05, and about .56 of a displacement is left as that: .022 to .09. Some are fainter here.
+            .0125 to .05, and about .6 of a displacement is left as that: .02 to .08. Some are fainter here.
         rise: from onset to apex, least and most (CAS(ME)2, SAMM-LV, CAS(ME)3: 99 % of .08 to .27).
         fall: from apex to offset, least and most; the median of CAS(ME)3 is .5, and one in twenty has more than 2.
         stays: probability that a part of the displacement stays; else what is left at the offset relaxes.
@@ -110,16 +110,19 @@ class SequenceSettings:
             most (in unrehearsed video a tenth of all moments have .1 to .3 over .2 s, and half less than .02).
         stir: by how much more the head of a calm and of a lively speaker moves (.06 to .15 and .16 to .7).
         visible: how much of a motion flow finds, least and most over the face. What is left of it with the head taken
-            off is .37 to .72 of the displacement (tenth and ninetieth percentile; .27 to .68 planted in real video).
+            off is .40 to .76 of the displacement (tenth and ninetieth percentile; .45 to .78 planted in real video).
         smoothing: deviation of the Gaussian over which flow averages, least and most.
         noise: of flow in a still face.
         noise_of_motion: what a moving head adds to it, as a part of its motion. With both, the largest residual motion
-            of a silent face is .003, .007 and .015 (percentiles 10, 50, 90 of the medians of sequences; .0055 in the
+            of a silent face is .005, .010 and .020 (percentiles 10, 50, 90 of the medians of sequences; .010 in the
             one quiet clip that was looked at).
+        noise_renewed: part of it that a frame brings anew, least and most; a coder keeps the rest from the frame
+            before. Neighbouring pairs of moments in which little moves correlate by .70 (.64 and .78 in two videos;
+            fresh noise in every frame, with all else as it is: .38).
         keyframes: frames between two; each shifts the picture by keyframe_shift.
         flat: share of sequences with spots of plain skin or shadow, where flow is at the mercy of the coder: what it
             finds in a frame there, flat_shift off, stays as long as the coder repeats the spot (in a still picture with
-            noise, re-encoded, the largest residual motion is .016 in the median, and .05 at worst, in a few cells).
+            noise, re-encoded, the largest residual motion is .023 in the median, and .08 at worst, in a few cells).
         outliers: mean number of moments in which flow goes astray somewhere, by outlier_shift.
         lost: mean number of times that a face goes too fast for flow, or is covered: what is found then, lost_shift
             off from pair to pair (.05 to .6 where a man in a car throws back his head), is no motion of skin.
@@ -165,14 +168,15 @@ class SequenceSettings:
     shifts: float = 0.5
     shift_reach: tuple[float, float] = (0.05, 0.8)
     stir: tuple[float, float] = (0.2, 1.5)
-    visible: tuple[float, float] = (0.15, 0.85)
-    smoothing: tuple[float, float] = (0.03, 0.09)
-    noise: tuple[float, float] = (0.0009, 0.6)
+    visible: tuple[float, float] = (0.2, 0.9)
+    smoothing: tuple[float, float] = (0.02, 0.06)
+    noise: tuple[float, float] = (0.0012, 0.6)
+    noise_renewed: tuple[float, float] = (0.03, 1.0)
     noise_of_motion: tuple[float, float] = (0.02, 0.7)
     keyframes: tuple[float, float] = (8.0, 250.0)
     keyframe_shift: tuple[float, float] = (0.001, 0.9)
-    flat: float = 0.4
-    flat_shift: tuple[float, float] = (0.004, 0.9)
+    flat: float = 0.5
+    flat_shift: tuple[float, float] = (0.006, 0.9)
     outliers: float = 2.5
     outlier_shift: tuple[float, float] = (0.01, 0.7)
     lost: float = 0.1
@@ -186,7 +190,7 @@ def held_back_sequences() -> dict[str, SequenceSettings]:
     """
     units, _ = damaged_table(np.random.default_rng(0), table=UNITS_IN_LONG_VIDEO)
     shifts = {
-        "noise": {"noise": (0.0014, 0.6), "keyframe_shift": (0.002, 0.9), "outliers": 5.0},
+        "noise": {"noise": (0.0019, 0.6), "keyframe_shift": (0.002, 0.9), "outliers": 5.0},
         "around": {"head_speed": (0.18, 0.8), "blinks": (24.0, 0.6), "glances": (40.0, 0.7), "macro": 2.0},
         "speech": {"speakers": 0.7, "speech_reach": (0.03, 0.6)},
         "table": {"action_units": units},
@@ -650,7 +654,7 @@ def _measured(
     moved = ((head.level @ (modes @ modes.mT)) * head.level).sum(2).div(modes.shape[2]).clamp(min=0).sqrt()
     floor = draws.heavy(settings.noise, 1) + draws.heavy(settings.noise_of_motion, 1) * moved
     texture = (0.4 * _smooth(draws, face, (6, 6), 1, 1)).exp()
-    return motion.addcmul_(texture.expand_as(motion[:, :1]), _frame_noise(draws, face, floor))
+    return motion.addcmul_(texture.expand_as(motion[:, :1]), _frame_noise(draws, face, floor, settings))
 
 
 def _smooth(draws: Draws, face: _Face, cells: tuple[int, int], *shape: int) -> Tensor:
@@ -669,8 +673,11 @@ def _upsampling(length: int, few: int, device: torch.device) -> Tensor:
     return weights / weights.norm(dim=1, keepdim=True)
 
 
-def _frame_noise(draws: Draws, face: _Face, floor: Tensor) -> Tensor:
-    """Noise (B, T, 2, rows, columns) of a deviation (B, T): a frame's shows once, and inverted .2 s later."""
+def _frame_noise(draws: Draws, face: _Face, floor: Tensor, settings: SequenceSettings) -> Tensor:
+    """Noise (B, T, 2, rows, columns) of a deviation (B, T): a frame's shows once, and inverted .2 s later.
+
+    A frame keeps a part of the noise of the one before, and so of all before it.
+    """
     rows, columns = face.down.shape[1], face.across.shape[1]
     fine, coarse = (
         share
@@ -679,7 +686,12 @@ def _frame_noise(draws: Draws, face: _Face, floor: Tensor) -> Tensor:
     )
     spread = torch.cat([fine, coarse], 1)  # (rows x columns, cells)
     delay = round(PAIR_SECONDS * RATE)
-    frames = draws.normal(math.sqrt(0.5), floor.shape[1] + delay, 2, spread.shape[1])
+    stays = 1 - draws.log_uniform(*settings.noise_renewed, 1, 1)
+    number = torch.arange(floor.shape[1] + delay, device=draws.device)
+    kept = (stays ** (number[:, None] - number).clamp(min=0)).tril()
+    # what differs between two frames .2 s apart has unit deviation, however much of it is kept
+    kept = kept / kept.norm(dim=2, keepdim=True) / (2 - 2 * stays**delay).sqrt()
+    frames = (kept @ draws.normal(1, len(number), 2 * spread.shape[1])).unflatten(2, (2, -1))
     noise = (frames[:, delay:] - frames[:, :-delay]).mul_(floor[..., None, None])
     return (noise @ spread.T).unflatten(3, (rows, columns))
 

@@ -53,7 +53,7 @@ class RcnSpottingConfig(CheckedConfig):
     moment_size: int = 48
     offsets: list[int] | tuple[int, ...] = (
         *(-50, -45, -40, -35, -30, -25, -20, -15, -12, -10, -8, -6, -5, -4, -3, -2, -1, 0),
-        *(1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25),
+        *(1, 2, 3, 4, 5, 6, 8, 10, 12, 17, 22),
     )
     hidden_size: int = 112
     dropout: float | int = 0.0
