@@ -3,7 +3,7 @@
     python scripts/compare_spotters.py [--steps 900] [--seeds 1]
 
 Both have the same stem, the same numbers for a moment, and as many weights. The one is an RCN that carries its state
-along and looks a second ahead in its head, the other a stack of one-dimensional convolutions that see about as far to
+along and looks .88 s ahead in its head, the other a stack of one-dimensional convolutions that see about as far to
 both sides. Both are trained for as many steps on the same sequences, and scored on others, at a threshold of .5 false
 events a minute.
 """

@@ -46,7 +46,7 @@ def test_a_recording_with_gaps_keeps_its_times(recording, spot):
     kept = [place for place in range(250) if place < 200 or place >= 212]
     gaps = recording | {name: [recording[name][place] for place in kept] for name in ("frames", "numbers")}
     finds = [watch_recordings(Dataset.from_list([each]), spot).found for each in (recording, gaps)]
-    # the network looks a second ahead, and events are told apart a quarter of a second later
+    # the network looks .88 s ahead, and events are told apart a quarter of a second later
     early = [found[found.offset < 308_060].drop(columns="score").values.tolist() for found in finds]
     assert early[0] and finds[1].offset.max() <= 308_249 and early[0] == early[1]
 

@@ -208,7 +208,7 @@ class MicroExpressionSpottingPipeline(Pipeline):
                 uint8, from start to end, through one transform, and `crop_times`, T seconds.
 
         Yields:
-            An event, some 1.5 s after its end: `start`, `apex` and `end` in seconds; `score`; `kind`, "micro" or
+            An event, some 1.3 s after its end: `start`, `apex` and `end` in seconds; `score`; `kind`, "micro" or
             "macro"; `parts` of the face that move, "upper", "lower"; `label`, `label_score` and `action_units` by the
             classifier; `face`, a number that a person keeps while in the picture; `flags`, such as "blink" where one is
             going on, and what keeps the classifier from being sure. Or a span in which nothing could be found: its
