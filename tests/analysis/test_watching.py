@@ -103,8 +103,9 @@ def test_a_broken_tail_keeps_the_events_before_it(video, whole, tmp_path, spot):
     watched = watch(str(path), spot, QUIET)
     assert 40 <= watched.frames < 75 and watched.events
     assert any("damaged" in problem or "ends early" in problem for problem in watched.problems)
-    early = [time for time in times(whole) if time[2] < watched.seconds - 1.0]
-    assert early and [time[:2] for time in early] == [time[:2] for time in times(watched)[: len(early)]]
+    # the network looks .88 s ahead, and of apexes less than .24 s apart the surer one counts
+    early = [time[:2] for time in times(whole) if time[1] < watched.seconds - 1.12]
+    assert early and early == [time[:2] for time in times(watched)[: len(early)]]
 
 
 def test_a_video_that_changes_its_size_is_watched_up_to_there(tmp_path, scene, spot):
