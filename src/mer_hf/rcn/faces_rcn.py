@@ -147,7 +147,7 @@ def crop_matrix(face_to_frame: np.ndarray, height: int, width: int, margin: floa
         margin: part of the side of the square by which it is wider on every side.
     """
     square = _square((0, (0.5 - CROP_EYE_LINE) * CROP_SIDE), (1 + 2 * margin) * CROP_SIDE, height, width)
-    return _after(square, cv2.invertAffineTransform(face_to_frame))
+    return compose(square, cv2.invertAffineTransform(face_to_frame))
 
 
 def _square(centre: tuple[float, float], side: float, height: int, width: int) -> np.ndarray:
@@ -160,7 +160,8 @@ def _apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return points @ matrix[:, :2].T + matrix[:, 2]
 
 
-def _after(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The affine transform that does the second after the first; all of them (2, 3)."""
     return np.column_stack([second[:, :2] @ first[:, :2], _apply(second, first[:, 2])])
 
 
@@ -206,7 +207,7 @@ def _reduce(frame: np.ndarray, matrix: np.ndarray, height: int, width: int) -> t
     if shrink / step > BLUR_FROM:
         frame = cv2.GaussianBlur(frame, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
     # a shrunk pixel lies in the middle of its step x step pixels
-    return frame, _after(matrix, np.array([[step, 0, left + (step - 1) / 2], [0, step, top + (step - 1) / 2]]))
+    return frame, compose(matrix, np.array([[step, 0, left + (step - 1) / 2], [0, step, top + (step - 1) / 2]]))
 
 
 # --- networks ---
@@ -279,7 +280,9 @@ def _merge(scores: np.ndarray, places: np.ndarray) -> list[np.ndarray]:
 
 def _mesh(frame: np.ndarray, face_to_frame: np.ndarray, folder: Path) -> tuple[np.ndarray, float]:
     """The mesh, (468, 2) pixels of the frame, of a face that lies about where a transform has it; its presence."""
-    matrix = _after(_square(REGION_CENTRE, REGION_SIDE, MESH_SIZE, MESH_SIZE), cv2.invertAffineTransform(face_to_frame))
+    matrix = compose(
+        _square(REGION_CENTRE, REGION_SIDE, MESH_SIZE, MESH_SIZE), cv2.invertAffineTransform(face_to_frame)
+    )
     picture = warp(frame, matrix, MESH_SIZE, MESH_SIZE)
     landmarks, presence = _forward(folder, MESH, ("conv2d_21", "conv2d_31"), picture, 0)
     landmarks = _apply(cv2.invertAffineTransform(matrix), landmarks.reshape(-1, 3)[:, :2] - 0.5)

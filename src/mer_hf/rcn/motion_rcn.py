@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .errors_rcn import MerHfError
-from .faces_rcn import warp
+from .faces_rcn import compose, warp
 from .temporal_rcn import band_pass_operator
 
 APEX_SPAN = (0.2, 0.7)  # part of a clip in which the authors' rule looks for the apex; authors' code
@@ -463,8 +463,7 @@ def pair_field(first: np.ndarray, second: np.ndarray, face_to_frame: np.ndarray)
     rows, columns = GRID
     height, width = round(EYE_PIXELS * CELL[0] * rows), round(EYE_PIXELS * CELL[1] * columns)
     to_crop = np.array([[EYE_PIXELS, 0, -EYE_PIXELS * GRID_LEFT - 0.5], [0, EYE_PIXELS, -EYE_PIXELS * GRID_TOP - 0.5]])
-    inverse = cv2.invertAffineTransform(face_to_frame)
-    matrix = np.column_stack([to_crop[:, :2] @ inverse[:, :2], to_crop[:, :2] @ inverse[:, 2] + to_crop[:, 2]])
+    matrix = compose(to_crop, cv2.invertAffineTransform(face_to_frame))
     before, after = (warp(frame, matrix, height, width) for frame in (first, second))
     # for two thirds of the time of `optical_flow`, means of cells have a fiftieth more noise
     flow = _dis_flow(before, after, stride=4, refinements=3)
