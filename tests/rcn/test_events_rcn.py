@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mer_hf.rcn.events_rcn import LONGEST_FALL, EventDecoder, decode
+from mer_hf.rcn.events_rcn import LONGEST_FALL, SEEN, UNSEEN, EventDecoder, decode
 
 TIMES = np.arange(300) / 25
 
@@ -45,6 +45,27 @@ def test_it_ends_where_its_end_is_likeliest_however_slowly_the_doubt_goes():
     assert event.offset == pytest.approx(3.4)
 
 
+def without_ends(*events, sure=0.0):
+    """What it says where it sees the face come to rest, but no expression end."""
+    told = moments(*events)
+    told[:, [3, 7]] *= sure
+    return told
+
+
+def test_a_fall_that_nobody_saw_takes_its_time():
+    (event,) = decode(TIMES, without_ends((0, 3.0, 3.2, 3.4), sure=0.9 * SEEN), 0.5)
+    assert event.offset == pytest.approx(3.2 + UNSEEN / 25) and event.kind == "micro"
+    (event,) = decode(TIMES, without_ends((0, 3.0, 3.2, 3.4), sure=1.1 * SEEN), 0.5)
+    assert event.offset == pytest.approx(3.4)
+
+
+def test_a_fall_that_nobody_saw_ends_with_the_next_expression_and_with_what_is_watched():
+    first, _ = decode(TIMES, without_ends((0, 3.0, 3.2, 3.4), (0, 3.6, 3.8, 4.0)), 0.5)
+    assert first.offset == pytest.approx(3.6)
+    (event,) = decode(TIMES[:88], without_ends((0, 3.0, 3.2, 3.4))[:88], 0.5)
+    assert event.offset == pytest.approx(TIMES[87])
+
+
 def test_a_slow_rise_and_a_long_stay_is_no_micro_expression():
     (event,) = decode(TIMES, moments((1, 3.0, 3.36, 5.0)), 0.5)
     assert event.kind == "macro"
@@ -74,6 +95,16 @@ def test_scores_below_the_threshold_are_left_out():
     told = moments((0, 3.0, 3.2, 3.6, 0.4), (0, 6.0, 6.2, 6.6))
     assert [event.apex for event in decode(TIMES, told, 0.6)] == pytest.approx([6.2])
     assert len(decode(TIMES, told, 0.2)) == 2
+
+
+def test_a_threshold_leaves_events_out_and_changes_no_other():
+    rng, blur = np.random.default_rng(3), np.exp(-(np.linspace(-2, 2, 9) ** 2))
+    for _ in range(20):
+        noise = rng.uniform(0, 1, (300, 11)) ** 3
+        told = np.clip([np.convolve(column, blur / 2, "same") for column in noise.T], 0, 1).T
+        everything = decode(TIMES, told, 0.05)
+        for threshold in (0.2, 0.4, 0.6):
+            assert decode(TIMES, told, threshold) == [event for event in everything if event.score >= threshold]
 
 
 def test_an_event_comes_as_soon_as_it_is_over():

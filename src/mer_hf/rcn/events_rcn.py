@@ -2,22 +2,26 @@
 
 probabilities of a moment -> an apex where an expression, an apex and an onset before it are likely together, in the
   upper or the lower face -> the onset
-  -> its likeliest end before it is over -> SpottedEvent
+  -> its likeliest end before it is over, or where none is likely, the end of a slow fall -> SpottedEvent
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 PARTS = ("upper", "lower")
 EXPRESSION, ONSET, APEX, OFFSET, SCORE = range(5)  # of a part, among its outputs; the last is made of them
 APART = 6  # moments that two apexes are apart at least
+WITH = 0.8  # of the score of one part; with less, the other part of the face does not take part
+WEAKER = 0.7  # of the score of an expression; with less, what follows does not end it
 LONGEST_RISE = 10  # moments, .4 s: where the onset is looked for
 LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
 OVER = 0.4  # of the expression at its apex: below, it is over
 SETTLED = 3  # moments that it must stay so
 DOUBT = 12  # moments, .5 s, that an expression may still seem to go on after its end
+SEEN = 0.55  # of an offset; where it is less likely, nobody saw the expression end
+UNSEEN = 20  # moments, .8 s, of a fall that nobody saw: were it as quick as the rise, it would be as plain
 MICRO_RISE, MICRO_LENGTH = 0.27, 0.5  # seconds: 99 % of CAS(ME)3 rise, or last, no longer
 
 
@@ -56,6 +60,8 @@ class _Candidate:
 class EventDecoder:
     """Makes events of the moments of one face, one moment after another.
 
+    A higher threshold leaves events out, and changes nothing of the others.
+
     Args:
         threshold: least score of an event.
     """
@@ -65,7 +71,8 @@ class EventDecoder:
         self.times: list[float] = []
         self.told: list[np.ndarray] = []  # (2, 5) each
         self.forgotten = 0  # moments that were there before the first of the lists
-        self.open: list[_Candidate] = []
+        self.peaks: list[_Candidate] = []  # also those of too low a score, which may end an event
+        self.open: list[_Candidate] = []  # of a score that is high enough, and not over
 
     def push(self, seconds: float, probabilities: np.ndarray) -> list[SpottedEvent]:
         """Take one moment.
@@ -83,19 +90,17 @@ class EventDecoder:
         score = np.cbrt(moment[:, EXPRESSION] * onset * moment[:, APEX])
         self.told.append(np.column_stack([moment, score]))
         newest = self.forgotten + len(self.times) - 1
-        for part in range(len(PARTS)):
-            self._find(newest - APART, part)
-        ended = [event for one in list(self.open) if (event := self._end(one, newest, False)) is not None]
+        self._find(newest - APART)
+        ended = self._ended(newest, False)
         self._forget()
         return ended
 
     def finish(self) -> list[SpottedEvent]:
         """End what is still open: the face is not seen any longer."""
         newest = self.forgotten + len(self.times) - 1
-        for index in range(max(self.forgotten, newest - APART + 1), newest + 1):
-            for part in range(len(PARTS)):
-                self._find(index, part)
-        return [event for one in list(self.open) if (event := self._end(one, newest, True)) is not None]
+        for index in range(newest - APART + 1, newest + 1):
+            self._find(index)
+        return self._ended(newest, True)
 
     def candidates(self) -> list[tuple[float, float]]:
         """Apex and onset, in seconds, of the events that are not over."""
@@ -103,71 +108,69 @@ class EventDecoder:
             (self.times[one.apex - self.forgotten], self.times[max(one.onset - self.forgotten, 0)]) for one in self.open
         ]
 
-    def _values(self, part: int, what: int, first: int, last: int) -> np.ndarray:
-        """Outputs of the moments from `first` to `last`, both included, as far as they are there."""
+    def _said(self, what: int, first: int, last: int) -> np.ndarray:
+        """Outputs (moments, 2) from `first` to `last`, both included, as far as they are there."""
         rows = self.told[max(first - self.forgotten, 0) : max(last + 1 - self.forgotten, 0)]
-        return np.array([row[part, what] for row in rows])
+        return np.array([row[:, what] for row in rows]).reshape(-1, len(PARTS))
 
-    def _find(self, index: int, part: int) -> None:
-        """Open a candidate where the score of a part has a peak."""
+    def _find(self, index: int) -> None:
+        """Open a candidate where the score of either part has a peak."""
         if index < self.forgotten:
             return
-        around = self._values(part, SCORE, index - APART, index + APART)
-        place = index - max(index - APART, self.forgotten)
-        score = float(around[place])
-        if score < self.threshold or around.argmax() != place:
+        around = self._said(SCORE, index - APART, index + APART)
+        place = min(index - self.forgotten, APART)
+        part, score = int(around[place].argmax()), float(around[place].max())
+        if score < WEAKER * self.threshold or around.max(1).argmax() != place:
             return
-        level = float(self._values(part, EXPRESSION, index - 1, index + 1).max())
-        before = self._values(part, ONSET, index - LONGEST_RISE, index - 1)
+        parts = np.flatnonzero(around.max(0) >= WITH * score)
+        level = self._said(EXPRESSION, index - 1, index + 1)[:, part].max()
+        before = self._said(ONSET, index - LONGEST_RISE, index - 1)[:, part]
         onset = index - len(before) + int(before.argmax()) if len(before) else index
-        self._open(_Candidate(onset, index, score, (part,), level))
+        self.peaks.append(_Candidate(onset, index, score, tuple(parts.tolist()), float(level)))
+        self.open += [self.peaks[-1]] if score >= self.threshold else []
 
-    def _open(self, new: _Candidate) -> None:
-        """Add a candidate; one that is at the same time is the same expression."""
-        for old in self.open:
-            if abs(old.apex - new.apex) <= APART:
-                better = new if new.score > old.score else old
-                parts = tuple(sorted({*old.parts, *new.parts}))
-                self.open[self.open.index(old)] = replace(better, parts=parts)
-                return
-        self.open.append(new)
+    def _ended(self, newest: int, now: bool) -> list[SpottedEvent]:
+        """The events that are over, or have to be."""
+        ends = {one: end for one in self.open if (end := self._end(one, newest, now)) is not None}
+        self.open = [one for one in self.open if one not in ends]
+        return [
+            SpottedEvent(
+                *(self.times[max(index - self.forgotten, 0)] for index in (one.onset, one.apex, end)),
+                one.score,
+                tuple(PARTS[part] for part in one.parts),
+            )
+            for one, end in ends.items()
+        ]
 
-    def _end(self, one: _Candidate, newest: int, now: bool) -> SpottedEvent | None:
-        """The event of a candidate, once it is over."""
-        said = [self._values(part, EXPRESSION, one.apex + 1, newest) for part in one.parts]
-        low = np.max(said, axis=0) < OVER * one.level
+    def _end(self, one: _Candidate, newest: int, now: bool) -> int | None:
+        """The end of a candidate, once it is over."""
+        parts = list(one.parts)
+        low = self._said(EXPRESSION, one.apex + 1, newest)[:, parts].max(1) < OVER * one.level
         runs = np.lib.stride_tricks.sliding_window_view(np.append(low, [False] * SETTLED), SETTLED).all(1)
         over = np.flatnonzero(runs)
-        following = [other.onset for other in self.open if other.apex > one.apex]
+        after = [peak for peak in self.peaks if peak.apex > one.apex and peak.score >= WEAKER * one.score]
+        following = max(min((peak.onset for peak in after), default=newest), one.apex)
         if len(over):
             end = one.apex + 1 + int(over[0])
-        elif following:
-            end = min(following)
-        elif now or newest - one.apex >= LONGEST_FALL:
-            end = newest
+        elif following < newest or now or newest - one.apex >= LONGEST_FALL:
+            end = following
         else:
             return None
-        if not now and newest - one.apex < 2 * APART:  # the other part may still say the same
+        first = max(one.apex + 1, end - DOUBT)
+        said = self._said(OFFSET, first, end + 3)[:, parts].max(1)
+        if said.max(initial=0) > SEEN:
+            return first + int(said.argmax())
+        if not (now or after) and newest - one.apex < UNSEEN + APART:  # the next expression may end it
             return None
-        self.open.remove(one)
-        reach = range(max(one.apex + 1, end - DOUBT), min(end + 4, newest) + 1)
-        said = [max(self._values(part, OFFSET, index, index)[0] for part in one.parts) for index in reach]
-        if said and max(said) > 0.25:
-            end = reach[int(np.argmax(said))]
-        onset, apex, offset = (
-            self.times[max(index, self.forgotten) - self.forgotten]
-            for index in (one.onset, one.apex, max(end, one.apex))
-        )
-        return SpottedEvent(onset, apex, offset, one.score, tuple(PARTS[part] for part in one.parts))
+        return max(end, min(one.apex + UNSEEN, following))
 
     def _forget(self) -> None:
         keep = LONGEST_FALL + LONGEST_RISE + 3 * APART
         if len(self.times) > 2 * keep:
-            gone = len(self.times) - keep
-            if self.open:
-                gone = min(gone, min(one.onset for one in self.open) - self.forgotten)
+            gone = min([len(self.times) - keep, *(one.onset - self.forgotten for one in self.open)])
             del self.times[:gone], self.told[:gone]
             self.forgotten += gone
+            self.peaks = [peak for peak in self.peaks if peak.apex >= self.forgotten]
 
 
 def decode(times: Sequence[float], probabilities: np.ndarray, threshold: float) -> list[SpottedEvent]:
