@@ -60,9 +60,9 @@ def test_a_fall_that_nobody_saw_takes_its_time():
 
 
 def test_a_fall_that_nobody_saw_ends_with_the_next_expression_and_with_what_is_watched():
-    first, _ = decode(TIMES, without_ends((0, 3.0, 3.2, 3.4), (0, 3.6, 3.8, 4.0)), 0.5)
-    assert first.offset == pytest.approx(3.6)
-    (event,) = decode(TIMES[:88], without_ends((0, 3.0, 3.2, 3.4))[:88], 0.5)
+    first, _ = decode(TIMES, without_ends((0, 3.0, 3.2, 3.3), (0, 3.4, 3.6, 3.9)), 0.5)
+    assert first.offset == pytest.approx(3.4)
+    (event,) = decode(TIMES[:88], without_ends((0, 3.0, 3.2, 3.3))[:88], 0.5)
     assert event.offset == pytest.approx(TIMES[87])
 
 

@@ -20,8 +20,8 @@ LONGEST_FALL = 75  # moments, 3 s; one in twenty lasts longer
 OVER = 0.4  # of the expression at its apex: below, it is over
 SETTLED = 3  # moments that it must stay so
 DOUBT = 12  # moments, .5 s, that an expression may still seem to go on after its end
-SEEN = 0.55  # of an offset; where it is less likely, nobody saw the expression end
-UNSEEN = 20  # moments, .8 s, of a fall that nobody saw: were it as quick as the rise, it would be as plain
+LIKELY, SEEN = 0.25, 0.55  # of an offset: from where it tells an end, and from where nobody doubts it
+UNSEEN = 12  # moments, of a fall that nobody saw: the median of CAS(ME)3, since a quick one is as plain as the rise
 MICRO_RISE, MICRO_LENGTH = 0.27, 0.5  # seconds: 99 % of CAS(ME)3 rise, or last, no longer
 
 
@@ -158,8 +158,10 @@ class EventDecoder:
             return None
         first = max(one.apex + 1, end - DOUBT)
         said = self._said(OFFSET, first, end + 3)[:, parts].max(1)
-        if said.max(initial=0) > SEEN:
-            return first + int(said.argmax())
+        likely = said.max(initial=0.0)
+        end = first + int(said.argmax()) if likely > LIKELY else end
+        if likely > SEEN:
+            return end
         if not (now or after) and newest - one.apex < UNSEEN + APART:  # the next expression may end it
             return None
         return max(end, min(one.apex + UNSEEN, following))
