@@ -32,7 +32,7 @@ class SpottedEvent:
     Attributes:
         onset, apex, offset: seconds.
         score: the geometric mean of what the network says of its onset, its apex and of an expression there, 0 to 1.
-        parts: of the face, out of `PARTS`.
+        parts: of the face that have such a score there, or nearly so, out of `PARTS`.
     """
 
     onset: float
