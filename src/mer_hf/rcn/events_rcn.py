@@ -114,7 +114,7 @@ class EventDecoder:
         return np.array([row[:, what] for row in rows]).reshape(-1, len(PARTS))
 
     def _find(self, index: int) -> None:
-        """Open a candidate where the score of either part has a peak."""
+        """Keep a peak of the score of either part; open it where it is high enough for an event."""
         if index < self.forgotten:
             return
         around = self._said(SCORE, index - APART, index + APART)
@@ -126,8 +126,10 @@ class EventDecoder:
         level = self._said(EXPRESSION, index - 1, index + 1)[:, part].max()
         before = self._said(ONSET, index - LONGEST_RISE, index - 1)[:, part]
         onset = index - len(before) + int(before.argmax()) if len(before) else index
-        self.peaks.append(_Candidate(onset, index, score, tuple(parts.tolist()), float(level)))
-        self.open += [self.peaks[-1]] if score >= self.threshold else []
+        peak = _Candidate(onset, index, score, tuple(parts.tolist()), float(level))
+        self.peaks.append(peak)
+        if score >= self.threshold:
+            self.open.append(peak)
 
     def _ended(self, newest: int, now: bool) -> list[SpottedEvent]:
         """The events that are over, or have to be."""
@@ -152,7 +154,7 @@ class EventDecoder:
         following = max(min((peak.onset for peak in after), default=newest), one.apex)
         if len(over):
             end = one.apex + 1 + int(over[0])
-        elif following < newest or now or newest - one.apex >= LONGEST_FALL:
+        elif after or now or newest - one.apex >= LONGEST_FALL:
             end = following
         else:
             return None
@@ -162,7 +164,7 @@ class EventDecoder:
         end = first + int(said.argmax()) if likely > LIKELY else end
         if likely > SEEN:
             return end
-        if not (now or after) and newest - one.apex < UNSEEN + APART:  # the next expression may end it
+        if not (after or now) and newest - one.apex < UNSEEN + APART:  # the next expression may end it
             return None
         return max(end, min(one.apex + UNSEEN, following))
 
